@@ -1,0 +1,17 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The folder the app lies in: a checkout, or an installed package. `src/` and `dist/` are both one below. */
+export const APP_ROOT = fileURLToPath(new URL('..', import.meta.url));
+
+/** The folder that holds the Python side's package, for PYTHONPATH. */
+export const PYTHON_ROOT = path.join(APP_ROOT, 'python');
+
+/** The folder of the sample model, its stand-in for upstream, and the sample images. */
+export const SAMPLE_ROOT = path.join(APP_ROOT, 'sample');
+
+/** This version, as package.json has it. */
+export const VERSION: string = JSON.parse(
+  readFileSync(path.join(APP_ROOT, 'package.json'), 'utf8'),
+).version;
