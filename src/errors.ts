@@ -1,0 +1,77 @@
+/**
+ * The stable codes that callers may rely on, each with its HTTP status: the caller's fault is 4xx, ours
+ * is 5xx.
+ */
+export const ERROR_STATUS = {
+  invalid_input: 400,
+  no_image: 400,
+  invalid_image: 400,
+  image_too_large: 400,
+  unsupported_format: 400,
+  model_not_allowed: 400,
+  shape_not_admitted: 400,
+  timed_out: 408,
+  cancelled: 499,
+  internal: 500,
+  worker_crashed: 500,
+  non_finite_map: 500,
+  model_unavailable: 503,
+  out_of_memory: 503,
+} as const;
+
+export type ErrorCode = keyof typeof ERROR_STATUS;
+
+/** Errors after which the same job may well succeed: nothing about the job itself was wrong. */
+const RETRYABLE: ReadonlySet<ErrorCode> = new Set([
+  'timed_out',
+  'worker_crashed',
+  'out_of_memory',
+  'model_unavailable',
+]);
+
+/**
+ * An error that a caller gets to see.
+ *
+ * `message` says what was wrong, with the value, and what to do; it must be fit for strangers. What
+ * only the log should know goes into `cause`.
+ */
+export class LotusError extends Error {
+  override readonly name = 'LotusError';
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+
+  /** The HTTP status that goes with the code. */
+  get status(): number {
+    return ERROR_STATUS[this.code];
+  }
+
+  /** Whether trying the same job again can help. */
+  get retryable(): boolean {
+    return RETRYABLE.has(this.code);
+  }
+}
+
+/** A mistake in how the program was called or configured: the CLI answers it with exit code 2. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** Something this machine lacks or that could not be set up; the message says what to do. */
+export class SetupError extends Error {
+  override readonly name = 'SetupError';
+}
+
+/** Any error as a LotusError: an unknown one becomes `internal`, its own text kept for the log. */
+export function asLotusError(error: unknown): LotusError {
+  if (error instanceof LotusError) return error;
+  return new LotusError('internal', 'Internal error; the log says more.', { cause: error });
+}
+
+/** An error's message, whatever was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,22 @@
+import { pino } from 'pino';
+
+export type Log = pino.Logger;
+
+/**
+ * The program's log: JSON lines on standard error, readable lines when that is a terminal. Standard
+ * output is for results.
+ */
+export async function createLog(level: string): Promise<Log> {
+  if (process.stderr.isTTY) {
+    const { default: pretty } = await import('pino-pretty');
+    const stream = pretty({
+      destination: 2,
+      sync: true,
+      ignore: 'pid,hostname',
+      colorize: !process.env.NO_COLOR,
+    });
+    return pino({ level }, stream);
+  }
+  const stream = pino.destination({ dest: 2, sync: true });
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, stream);
+}

@@ -1,0 +1,26 @@
+/** What a model's weights predict. It decides the polarity of the pictures and never the numbers. */
+export type Prediction = 'disparity' | 'depth' | 'normals';
+
+interface ReleasedModel {
+  prediction: Prediction;
+  /** D: regression, LotusDPipeline. G: generation, LotusGPipeline. */
+  kind: 'D' | 'G';
+}
+
+/** The six released Lotus models, by hub id. */
+export const RELEASED_MODELS: Readonly<Record<string, ReleasedModel>> = {
+  'jingheya/lotus-depth-d-v2-0-disparity': { prediction: 'disparity', kind: 'D' },
+  'jingheya/lotus-depth-d-v1-0': { prediction: 'depth', kind: 'D' },
+  'jingheya/lotus-normal-d-v1-1': { prediction: 'normals', kind: 'D' },
+  'jingheya/lotus-depth-g-v2-1-disparity': { prediction: 'disparity', kind: 'G' },
+  'jingheya/lotus-depth-g-v1-0': { prediction: 'depth', kind: 'G' },
+  'jingheya/lotus-normal-g-v1-1': { prediction: 'normals', kind: 'G' },
+};
+
+/** What runs unless MODEL_ID says otherwise. */
+export const DEFAULT_MODEL = 'jingheya/lotus-depth-d-v2-0-disparity';
+
+/** The released models that this version runs: regression, depth or disparity. */
+export const SUPPORTED_MODELS: readonly string[] = Object.entries(RELEASED_MODELS)
+  .filter(([, model]) => model.kind === 'D' && model.prediction !== 'normals')
+  .map(([id]) => id);

@@ -1,0 +1,287 @@
+import os from 'node:os';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { APP_ROOT } from '../src/app.ts';
+import { type Config, type Environment, readConfig, settings } from '../src/config.ts';
+import { UsageError } from '../src/errors.ts';
+import { RELEASED_MODELS, SUPPORTED_MODELS } from '../src/models.ts';
+
+const HOME = { HOME: '/home/user' };
+const WORKSPACE = '/home/user/.local/share/lotus-worker';
+const COMMIT = 'b737e12238d2a41fc582ee8c6c6b1104d318d799';
+const OTHER_COMMIT = '0123456789abcdef0123456789abcdef01234567';
+const DEFAULT_MODEL = 'jingheya/lotus-depth-d-v2-0-disparity';
+
+const read = (env: Environment): Config => readConfig({ ...HOME, ...env });
+
+function refusal(env: Environment): string {
+  try {
+    read(env);
+  } catch (error) {
+    if (error instanceof UsageError) return error.message;
+    throw error;
+  }
+  throw new Error('the configuration was accepted');
+}
+
+describe('readConfig with nothing set', () => {
+  it('gives the defaults', () => {
+    expect(readConfig(HOME)).toEqual({
+      workspace: WORKSPACE,
+      model: { id: DEFAULT_MODEL, name: DEFAULT_MODEL, revision: null, prediction: 'disparity' },
+      upstreamDir: `${WORKSPACE}/upstream/${COMMIT}`,
+      upstreamSource: { url: 'https://github.com/EnVision-Research/Lotus.git', commit: COMMIT },
+      device: 'auto',
+      dtype: 'auto',
+      loadTimeoutMs: 1_800_000,
+      jobTimeoutMs: 600_000,
+      scratchDir: undefined,
+      logLevel: 'warn',
+      python: undefined,
+      uv: undefined,
+      uvCache: `${WORKSPACE}/cache/uv`,
+      hfHome: `${WORKSPACE}/cache`,
+      hubCache: `${WORKSPACE}/cache/hub`,
+    });
+  });
+
+  it('reads an empty value as unset, for every setting', () => {
+    const empty = Object.fromEntries(Object.keys(settings.shape).map((name) => [name, '']));
+    expect(read(empty)).toEqual(readConfig(HOME));
+  });
+
+  it('does not mind other variables', () => {
+    const others = { PATH: '/usr/bin', LOTUS_API_KEY: 'k', LOTUS_UNHEARD_OF: 'x', device: 'tpu' };
+    expect(read(others)).toEqual(readConfig(HOME));
+  });
+
+  it('is frozen, inside too', () => {
+    const config = readConfig(HOME);
+    expect(Object.isFrozen(config)).toBe(true);
+    expect(Object.isFrozen(config.model)).toBe(true);
+    expect(Object.isFrozen(config.upstreamSource)).toBe(true);
+  });
+});
+
+describe('every setting', () => {
+  const LIVE: Record<string, [value: string, of: (config: Config) => unknown, wanted: unknown]> = {
+    WORKSPACE: ['/data', (c) => c.workspace, '/data'],
+    MODEL_ID: ['some/model', (c) => c.model.id, 'some/model'],
+    MODEL_REVISION: ['v1', (c) => c.model.revision, 'v1'],
+    LOTUS_MODEL_PREDICTION: ['depth', (c) => c.model.prediction, 'depth'],
+    LOTUS_SAMPLE: ['1', (c) => c.model.name, 'sample'],
+    LOTUS_UPSTREAM_DIR: ['/lotus', (c) => c.upstreamDir, '/lotus'],
+    LOTUS_UPSTREAM_URL: ['/mirror', (c) => c.upstreamSource?.url, '/mirror'],
+    LOTUS_UPSTREAM_COMMIT: [OTHER_COMMIT, (c) => c.upstreamSource?.commit, OTHER_COMMIT],
+    LOTUS_DEVICE: ['cpu', (c) => c.device, 'cpu'],
+    LOTUS_DTYPE: ['float32', (c) => c.dtype, 'float32'],
+    LOTUS_LOAD_TIMEOUT: ['2.5', (c) => c.loadTimeoutMs, 2500],
+    LOTUS_JOB_TIMEOUT: ['7', (c) => c.jobTimeoutMs, 7000],
+    LOTUS_SCRATCH_DIR: ['/ramdisk', (c) => c.scratchDir, '/ramdisk'],
+    LOTUS_LOG_LEVEL: ['trace', (c) => c.logLevel, 'trace'],
+    LOTUS_PYTHON: ['/usr/bin/python3.12', (c) => c.python, '/usr/bin/python3.12'],
+    LOTUS_UV: ['/opt/uv', (c) => c.uv, '/opt/uv'],
+    UV_CACHE_DIR: ['/cache/uv', (c) => c.uvCache, '/cache/uv'],
+    HF_HOME: ['/hf', (c) => c.hfHome, '/hf'],
+    HUGGINGFACE_HUB_CACHE: ['/hub', (c) => c.hubCache, '/hub'],
+    HF_HUB_CACHE: ['/hub', (c) => c.hubCache, '/hub'],
+  };
+
+  it.each(Object.entries(LIVE))('%s takes effect', (name, [value, of, wanted]) => {
+    expect(of(read({ [name]: value }))).toBe(wanted);
+    expect(of(read({}))).not.toBe(wanted);
+  });
+
+  it('is among those tested here', () => {
+    expect(Object.keys(LIVE).toSorted()).toEqual(Object.keys(settings.shape).toSorted());
+  });
+
+  it('is described, for the docs', () => {
+    for (const [name, schema] of Object.entries(settings.shape)) {
+      expect(schema.meta()?.description, name).toMatch(/\w/);
+    }
+  });
+});
+
+describe('the workspace', () => {
+  it('is in XDG_DATA_HOME', () => {
+    expect(read({ XDG_DATA_HOME: '/xdg' }).workspace).toBe('/xdg/lotus-worker');
+  });
+
+  it('is below HOME when XDG_DATA_HOME is empty', () => {
+    expect(read({ XDG_DATA_HOME: '' }).workspace).toBe(WORKSPACE);
+  });
+
+  it('is below the home folder of the user when HOME is not set', () => {
+    const home = path.join(os.homedir(), '.local', 'share', 'lotus-worker');
+    expect(readConfig({}).workspace).toBe(home);
+  });
+
+  it('is made absolute', () => {
+    expect(read({ WORKSPACE: 'here' }).workspace).toBe(path.resolve('here'));
+  });
+
+  it('has the caches and upstream in it', () => {
+    const config = read({ WORKSPACE: '/data' });
+    expect(config).toMatchObject({
+      uvCache: '/data/cache/uv',
+      hfHome: '/data/cache',
+      hubCache: '/data/cache/hub',
+      upstreamDir: `/data/upstream/${COMMIT}`,
+    });
+  });
+
+  it('leaves the hub cache below an HF_HOME of its own', () => {
+    expect(read({ HF_HOME: '/hf' }).hubCache).toBe('/hf/hub');
+  });
+});
+
+describe('the model', () => {
+  it.each(['./models/mine', '../mine', '.', '..'])('resolves the path %s', (id) => {
+    const full = path.resolve(id);
+    expect(read({ MODEL_ID: id }).model).toMatchObject({ id: full, name: path.basename(full) });
+  });
+
+  it('shows callers the name of a folder, and not where it is', () => {
+    const { model } = read({ MODEL_ID: '/srv/secret/my-lotus/' });
+    expect(model).toMatchObject({ id: '/srv/secret/my-lotus', name: 'my-lotus' });
+  });
+
+  it('leaves a hub id alone', () => {
+    const { model } = read({ MODEL_ID: 'someone/their-lotus' });
+    expect(model).toMatchObject({ id: 'someone/their-lotus', name: 'someone/their-lotus' });
+  });
+
+  it.each([
+    ['jingheya/lotus-depth-d-v1-0', 'depth'],
+    ['jingheya/lotus-depth-d-v2-0-disparity', 'disparity'],
+    ['/models/lotus-depth-d-v1-0', 'depth'],
+    ['/models/lotus-depth-d-v2-0-disparity', 'disparity'],
+    ['./lotus-depth-d-v1-0', 'depth'],
+    ['/models/unheard-of', 'disparity'],
+    ['someone/their-lotus', 'disparity'],
+  ])('%s predicts %s', (id, prediction) => {
+    expect(read({ MODEL_ID: id }).model.prediction).toBe(prediction);
+  });
+
+  it.each([
+    ['/models/unheard-of', 'depth'],
+    ['/models/lotus-depth-d-v1-0', 'disparity'],
+    ['jingheya/lotus-depth-d-v1-0', 'disparity'],
+  ] as const)('%s predicts what LOTUS_MODEL_PREDICTION says: %s', (id, prediction) => {
+    const { model } = read({ MODEL_ID: id, LOTUS_MODEL_PREDICTION: prediction });
+    expect(model.prediction).toBe(prediction);
+  });
+
+  const others = Object.keys(RELEASED_MODELS).filter((id) => !SUPPORTED_MODELS.includes(id));
+  const folders = others.map((id) => `/models/${path.basename(id)}`);
+
+  it.each([...others, ...folders])('refuses %s, naming those that it runs', (id) => {
+    const message = refusal({ MODEL_ID: id });
+    expect(message).toContain(`MODEL_ID ${id}`);
+    for (const supported of SUPPORTED_MODELS) expect(message).toContain(supported);
+  });
+
+  it('refuses them whatever they are said to predict', () => {
+    const id = 'jingheya/lotus-normal-d-v1-1';
+    expect(refusal({ MODEL_ID: id, LOTUS_MODEL_PREDICTION: 'depth' })).toContain(id);
+  });
+});
+
+describe('upstream', () => {
+  it('is a checkout of its commit when none is given', () => {
+    const config = read({ LOTUS_UPSTREAM_URL: '/mirror', LOTUS_UPSTREAM_COMMIT: OTHER_COMMIT });
+    expect(config).toMatchObject({
+      upstreamDir: `${WORKSPACE}/upstream/${OTHER_COMMIT}`,
+      upstreamSource: { url: '/mirror', commit: OTHER_COMMIT },
+    });
+  });
+
+  it('is the folder given, and then is not fetched', () => {
+    const config = read({ LOTUS_UPSTREAM_DIR: 'lotus', LOTUS_UPSTREAM_COMMIT: OTHER_COMMIT });
+    expect(config).toMatchObject({ upstreamDir: path.resolve('lotus'), upstreamSource: null });
+  });
+
+  it.each([
+    ['short', 'b737e12'],
+    ['a branch', 'main'],
+    ['in capitals', COMMIT.toUpperCase()],
+    ['too long', `${COMMIT}0`],
+    ['followed by a newline', `${COMMIT}\n`],
+    ['a way out of the folder', '../../../../../../../../../../../../../../'],
+  ])('refuses a commit that is %s', (_how, commit) => {
+    expect(refusal({ LOTUS_UPSTREAM_COMMIT: commit })).toBe(
+      `LOTUS_UPSTREAM_COMMIT=${JSON.stringify(commit)}: must be a full commit hash of 40 hex digits`,
+    );
+  });
+});
+
+describe('LOTUS_SAMPLE', () => {
+  const sample = {
+    model: {
+      id: path.join(APP_ROOT, 'sample', 'checkpoint'),
+      name: 'sample',
+      revision: null,
+      prediction: 'disparity',
+    },
+    upstreamDir: path.join(APP_ROOT, 'sample', 'upstream'),
+    upstreamSource: null,
+  };
+
+  it('takes model and upstream from the sample', () => {
+    expect(read({ LOTUS_SAMPLE: '1' })).toMatchObject(sample);
+  });
+
+  it('wins over what else is set', () => {
+    const config = read({
+      LOTUS_SAMPLE: '1',
+      MODEL_ID: 'jingheya/lotus-depth-g-v1-0',
+      MODEL_REVISION: 'v1',
+      LOTUS_MODEL_PREDICTION: 'depth',
+      LOTUS_UPSTREAM_DIR: '/lotus',
+    });
+    expect(config).toMatchObject(sample);
+  });
+
+  it.each(['1', 'true', 'yes'])('is on with %s', (value) => {
+    expect(read({ LOTUS_SAMPLE: value }).model.name).toBe('sample');
+  });
+
+  it.each(['0', 'false', 'no', ''])('is off with "%s"', (value) => {
+    expect(read({ LOTUS_SAMPLE: value }).model.name).toBe(DEFAULT_MODEL);
+  });
+});
+
+describe('a wrong setting', () => {
+  it.each([
+    ['LOTUS_MODEL_PREDICTION', 'normals', '"disparity"|"depth"'],
+    ['LOTUS_SAMPLE', 'maybe', '"yes"'],
+    ['LOTUS_DEVICE', 'tpu', '"cuda"'],
+    ['LOTUS_DTYPE', 'bfloat16', '"float16"'],
+    ['LOTUS_LOG_LEVEL', 'loud', '"debug"'],
+    ['LOTUS_LOAD_TIMEOUT', 'soon', 'number'],
+    ['LOTUS_LOAD_TIMEOUT', '86401', '86400'],
+    ['LOTUS_JOB_TIMEOUT', '0', '>0'],
+    ['LOTUS_JOB_TIMEOUT', '-1', '>0'],
+    ['LOTUS_JOB_TIMEOUT', 'Infinity', 'number'],
+  ])('is named with its value and what is wrong: %s=%s', (name, value, hint) => {
+    const message = refusal({ [name]: value });
+    expect(message).toContain(`${name}=${JSON.stringify(value)}: `);
+    expect(message).toContain(hint);
+  });
+
+  it('is named beside all the others', () => {
+    const wrong = {
+      LOTUS_DEVICE: 'tpu',
+      LOTUS_JOB_TIMEOUT: 'soon',
+      LOTUS_UPSTREAM_COMMIT: 'main',
+      LOTUS_SAMPLE: 'maybe',
+    };
+    const lines = refusal({ ...wrong, LOTUS_DTYPE: 'float16' }).split('\n');
+    expect(lines.map((line) => line.split(':')[0]).toSorted()).toEqual(
+      Object.entries(wrong)
+        .map(([name, value]) => `${name}="${value}"`)
+        .toSorted(),
+    );
+  });
+});
