@@ -1,0 +1,13 @@
+import sharp from 'sharp';
+
+/** Encode 8-bit grey pixels, rows top to bottom, as a grey PNG. The same pixels give the same bytes. */
+export async function encodeGreyPng(
+  pixels: Uint8Array,
+  width: number,
+  height: number,
+): Promise<Buffer> {
+  return await sharp(pixels, { raw: { width, height, channels: 1 } })
+    .toColourspace('b-w') // one channel; sharp would write three
+    .png()
+    .toBuffer();
+}

@@ -1,0 +1,82 @@
+import fc from 'fast-check';
+import sharp from 'sharp';
+import { describe, expect, it } from 'vitest';
+import { encodeGreyPng } from '../../src/image/encode.ts';
+
+/** The fields of a PNG's header, which is its first chunk. */
+function header(png: Buffer) {
+  expect(png.toString('latin1', 1, 4)).toBe('PNG');
+  expect(png.toString('latin1', 12, 16)).toBe('IHDR');
+  return {
+    width: png.readUInt32BE(16),
+    height: png.readUInt32BE(20),
+    depth: png[24],
+    colourType: png[25],
+    interlace: png[28],
+  };
+}
+
+async function decode(png: Buffer): Promise<number[]> {
+  return [...(await sharp(png).extractChannel(0).raw().toBuffer())];
+}
+
+const map = fc
+  .record({ width: fc.integer({ min: 1, max: 40 }), height: fc.integer({ min: 1, max: 40 }) })
+  .chain(({ width, height }) => {
+    const length = width * height;
+    return fc.record({
+      width: fc.constant(width),
+      height: fc.constant(height),
+      pixels: fc.uint8Array({ minLength: length, maxLength: length }),
+    });
+  });
+
+describe('encodeGreyPng', () => {
+  it('writes one channel of 8 bits', async () => {
+    const png = await encodeGreyPng(Uint8Array.of(0, 1, 2, 253, 254, 255), 3, 2);
+    expect(header(png)).toEqual({ width: 3, height: 2, depth: 8, colourType: 0, interlace: 0 });
+  });
+
+  it('keeps every value that a pixel can have', async () => {
+    const pixels = Uint8Array.from({ length: 256 }, (_, i) => i);
+    expect(await decode(await encodeGreyPng(pixels, 16, 16))).toEqual([...pixels]);
+  });
+
+  it('stays grey and of 8 bits where black and white would do', async () => {
+    const png = await encodeGreyPng(Uint8Array.of(0, 255, 255, 0), 2, 2);
+    expect(header(png)).toMatchObject({ depth: 8, colourType: 0 });
+  });
+
+  it('takes a single pixel', async () => {
+    const png = await encodeGreyPng(Uint8Array.of(7), 1, 1);
+    expect(header(png)).toMatchObject({ width: 1, height: 1 });
+    expect(await decode(png)).toEqual([7]);
+  });
+
+  it('decodes to the same pixels, whatever they are', async () => {
+    await fc.assert(
+      fc.asyncProperty(map, async ({ pixels, width, height }) => {
+        const png = await encodeGreyPng(pixels, width, height);
+        expect(header(png)).toMatchObject({ width, height, depth: 8, colourType: 0 });
+        expect(await decode(png)).toEqual([...pixels]);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it('gives the same bytes for the same pixels', async () => {
+    const pixels = Uint8Array.from({ length: 100 * 80 }, (_, i) => (i * i) % 251);
+    const first = await encodeGreyPng(pixels, 100, 80);
+    const second = await encodeGreyPng(Uint8Array.from(pixels), 100, 80);
+    expect(second.equals(first)).toBe(true);
+  });
+
+  it('reads the pixels of a view, not of the memory behind it', async () => {
+    const memory = Uint8Array.of(9, 9, 1, 2, 3, 9);
+    expect(await decode(await encodeGreyPng(memory.subarray(2, 5), 3, 1))).toEqual([1, 2, 3]);
+  });
+
+  it('refuses too few pixels', async () => {
+    await expect(encodeGreyPng(new Uint8Array(5), 3, 2)).rejects.toThrow('6 bytes');
+  });
+});
