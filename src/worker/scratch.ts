@@ -1,0 +1,80 @@
+import { mkdtemp, readdir, rm, statfs } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import type { Log } from '../log.ts';
+
+/** Where Linux keeps files in memory. Docker gives it 64 MB unless told otherwise, so we look first. */
+const SHARED_MEMORY = '/dev/shm';
+
+/**
+ * Room that one image of the largest size needs: 4096 x 4096 pixels of RGB, and of a float32 and an
+ * 8-bit plane.
+ */
+const BYTES_NEEDED = 4096 * 4096 * (3 + 4 + 1);
+
+const PREFIX = 'lotus-worker-';
+
+/** A folder of our own for the pixels that pass between Node and Python, readable by us alone. */
+export class Scratch {
+  readonly dir: string;
+
+  private constructor(dir: string) {
+    this.dir = dir;
+  }
+
+  /**
+   * Make a scratch folder, in memory where there is room, and remove those that processes which are gone
+   * left behind.
+   *
+   * @param wanted the folder to make it in, instead of the one that would be chosen.
+   */
+  static async open(log: Log, wanted?: string): Promise<Scratch> {
+    const parent = wanted ?? ((await hasRoom(SHARED_MEMORY)) ? SHARED_MEMORY : os.tmpdir());
+    await sweep(parent, log);
+    // mkdtemp makes it with mode 0700.
+    const dir = await mkdtemp(path.join(parent, `${PREFIX}${process.pid}-`));
+    log.debug({ dir }, 'scratch');
+    return new Scratch(dir);
+  }
+
+  /** The path of a file in it. Making and removing the file is the caller's. */
+  path(name: string): string {
+    return path.join(this.dir, name);
+  }
+
+  /** Remove the folder with all that is in it. */
+  async close(): Promise<void> {
+    await rm(this.dir, { recursive: true, force: true });
+  }
+}
+
+async function hasRoom(dir: string): Promise<boolean> {
+  try {
+    const { bavail, bsize } = await statfs(dir);
+    return bavail * bsize >= BYTES_NEEDED;
+  } catch {
+    return false; // no such folder: not Linux
+  }
+}
+
+async function sweep(parent: string, log: Log): Promise<void> {
+  for (const name of await readdir(parent)) {
+    const pid = new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1];
+    if (pid === undefined || isAlive(Number(pid))) continue;
+    const dir = path.join(parent, name);
+    // Another process may sweep at the same time, or it may not be ours to remove: neither stops us.
+    await rm(dir, { recursive: true, force: true }).then(
+      () => log.info({ dir }, 'removed the scratch folder of a process that is gone'),
+      (error) => log.warn({ dir, err: error }, 'cannot remove an old scratch folder'),
+    );
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'; // alive, and somebody else's
+  }
+}
