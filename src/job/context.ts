@@ -1,0 +1,18 @@
+import type { Prediction } from '../models.ts';
+import type { DepthMap, RgbImage, RunRequestOptions } from '../worker/model.ts';
+import type { Ready } from '../worker/protocol.ts';
+
+/** What a job needs of the model. */
+export interface JobModel {
+  readonly ready: Ready;
+  run(image: RgbImage, request: RunRequestOptions): Promise<DepthMap>;
+}
+
+/** What a job runs in. */
+export interface JobContext {
+  readonly model: JobModel;
+  /** The model's name as callers know it, and what its weights predict. */
+  readonly modelName: string;
+  readonly prediction: Exclude<Prediction, 'normals'>;
+  readonly signal?: AbortSignal | undefined;
+}

@@ -1,0 +1,129 @@
+import { z } from 'zod';
+import { LotusError } from '../errors.ts';
+import { NORMALIZE_MODES, RESAMPLE_METHODS } from '../worker/protocol.ts';
+
+/** The output formats of this version. */
+export const OUTPUT_FORMATS = ['png', 'npy'] as const;
+export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
+
+/** Beyond the largest image there is nothing to gain. */
+const MAX_PROCESSING_RES = 4096;
+
+/**
+ * How a map is computed and written: the part of a job that the queue, the local API and the command line
+ * share. The tables in the docs are made from it.
+ */
+const options = {
+  model_id: z.string().optional().meta({
+    description: 'The model. This version has one at a time: the `MODEL_ID` it runs with',
+  }),
+  timestep: z
+    .int()
+    .min(0)
+    .max(999)
+    .default(999)
+    .meta({ description: 'The timestep of the one denoising step. Lotus was trained at 999' }),
+  processing_res: z.int().min(0).max(MAX_PROCESSING_RES).nullish().meta({
+    description:
+      "Scale the image for processing so that its long edge has this many pixels (smaller ones grow). 0: native. Default: the model's own, 768",
+  }),
+  output_processing_res: z
+    .boolean()
+    .default(false)
+    .meta({ description: 'Give the map at the size it was computed at, not scaled back' }),
+  resample_method: z
+    .enum(RESAMPLE_METHODS)
+    .default('bilinear')
+    .meta({ description: 'How the image is scaled for processing' }),
+  upsample_method: z.enum(RESAMPLE_METHODS).default('nearest').meta({
+    description:
+      "How the map is scaled back. `nearest` is upstream's, and looks blocky on large pictures",
+  }),
+  disparity: z.boolean().nullish().meta({
+    description:
+      'Polarity of the pictures: true = near is bright, false = far is bright. It never changes the numbers. Default: what the model predicts',
+  }),
+  seed: z
+    .int()
+    .min(0)
+    .default(0)
+    .meta({ description: 'Of the latent that upstream samples. One seed, one answer' }),
+  output_formats: z
+    .array(z.enum(OUTPUT_FORMATS))
+    .default(['png'])
+    .transform((formats): OutputFormat[] => [...new Set<OutputFormat>(['png', ...formats])])
+    .meta({ description: '`png` is always made' }),
+  normalize: z.enum(NORMALIZE_MODES).default('minmax').meta({
+    description:
+      'How floats become pixels: `minmax` (smallest to largest), `percentile` (2% cut off at either end), `none` (0 to 1 as the model gives it)',
+  }),
+};
+
+export const jobOptionsSchema = z.strictObject(options);
+
+/** A job's `input` on the queue and the local API: the options and an image. */
+export const jobInputSchema = z.strictObject({
+  image_base64: z
+    .string()
+    .meta({ description: 'The image: JPEG, PNG or WebP, in base64 or as a data URL' }),
+  ...options,
+});
+
+export type JobOptions = z.infer<typeof jobOptionsSchema>;
+export type JobInput = z.infer<typeof jobInputSchema>;
+
+/**
+ * Check a job's options.
+ *
+ * @throws LotusError `invalid_input`, naming every field that is wrong, and every unknown one.
+ */
+export function parseJobOptions(value: unknown): JobOptions {
+  return parse(jobOptionsSchema, value);
+}
+
+/**
+ * Check a job's input.
+ *
+ * @throws LotusError `invalid_input`, naming every field that is wrong, and every unknown one.
+ */
+export function parseJobInput(value: unknown): JobInput {
+  return parse(jobInputSchema, value);
+}
+
+function parse<T>(schema: z.ZodType<T>, value: unknown): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const { issues } = parsed.error;
+  const told = issues.slice(0, MAX_TOLD).map((issue) => describe(issue, value));
+  if (issues.length > MAX_TOLD) told.push(`and ${issues.length - MAX_TOLD} more`);
+  throw new LotusError('invalid_input', `Invalid input: ${told.join('; ')}.`);
+}
+
+/** So many mistakes are named in one error: a caller may make thousands. */
+const MAX_TOLD = 12;
+
+function describe(issue: z.core.$ZodIssue, input: unknown): string {
+  if (issue.code === 'unrecognized_keys') {
+    return `unknown field ${issue.keys.slice(0, MAX_TOLD).map(excerpt).join(', ')}`;
+  }
+  const message = issue.message.replace(/^Invalid input: /, '');
+  const field = issue.path.join('.');
+  if (field === '') return message;
+  const value = issue.path.reduce<unknown>(
+    (at, key) => (at as Record<PropertyKey, unknown>)?.[key],
+    input,
+  );
+  return value === undefined
+    ? `${field} is missing`
+    : `${field}: ${message}, got ${excerpt(value)}`;
+}
+
+/** A value for an error message: short, whatever a caller has sent. */
+function excerpt(value: unknown): string {
+  try {
+    const text = JSON.stringify(value) ?? String(value);
+    return text.length > 60 ? `${text.slice(0, 60)}...` : text;
+  } catch {
+    return 'a value that is nested too deeply'; // JSON.parse takes what JSON.stringify does not
+  }
+}

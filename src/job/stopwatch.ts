@@ -1,0 +1,31 @@
+/** Times the stages of one job, in milliseconds on a monotonic clock. */
+export class Stopwatch {
+  readonly #start = performance.now();
+  readonly #timings: Record<string, number> = {};
+
+  /** Put the stages that somebody else has timed beside its own. */
+  add(timings: Readonly<Record<string, number>>): void {
+    Object.assign(this.#timings, timings);
+  }
+
+  /** Time one stage. */
+  async time<T>(stage: string, work: Promise<T> | (() => T)): Promise<T> {
+    const since = performance.now();
+    try {
+      return await (typeof work === 'function' ? work() : work);
+    } finally {
+      this.#timings[stage] = performance.now() - since;
+    }
+  }
+
+  /** All stages so far, and the total since the stopwatch was made. */
+  timings(): Record<string, number> {
+    const all = { ...this.#timings, total: performance.now() - this.#start };
+    return Object.fromEntries(Object.entries(all).map(([stage, ms]) => [stage, round(ms)]));
+  }
+}
+
+/** To the microsecond: more would be noise. */
+function round(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
+}

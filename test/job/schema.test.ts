@@ -1,0 +1,238 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { LotusError } from '../../src/errors.ts';
+import { jobInputSchema, parseJobInput, parseJobOptions } from '../../src/job/schema.ts';
+
+/** `shared/job.md`, as far as this version has it. */
+const DEFAULTS = {
+  timestep: 999,
+  output_processing_res: false,
+  resample_method: 'bilinear',
+  upsample_method: 'nearest',
+  seed: 0,
+  output_formats: ['png'],
+  normalize: 'minmax',
+};
+
+function refusal(parse: (value: unknown) => unknown, value: unknown): string {
+  try {
+    parse(value);
+  } catch (error) {
+    expect(error).toMatchObject({ name: 'LotusError', code: 'invalid_input', status: 400 });
+    return (error as LotusError).message;
+  }
+  throw new Error('it was accepted');
+}
+
+describe('parseJobOptions', () => {
+  it('fills in the defaults', () => {
+    expect(parseJobOptions({})).toEqual(DEFAULTS);
+  });
+
+  it('takes undefined for unset, as the command line gives it', () => {
+    const unset = Object.fromEntries(Object.keys(DEFAULTS).map((field) => [field, undefined]));
+    expect(parseJobOptions(unset)).toEqual(DEFAULTS);
+  });
+
+  it.each([
+    ['model_id', 'jingheya/lotus-depth-d-v1-0'],
+    ['timestep', 0],
+    ['timestep', 999],
+    ['processing_res', 0],
+    ['processing_res', 4096],
+    ['output_processing_res', true],
+    ['resample_method', 'bicubic'],
+    ['resample_method', 'nearest'],
+    ['upsample_method', 'bilinear'],
+    ['upsample_method', 'bicubic'],
+    ['disparity', true],
+    ['disparity', false],
+    ['seed', 0],
+    ['seed', Number.MAX_SAFE_INTEGER],
+    ['normalize', 'percentile'],
+    ['normalize', 'none'],
+  ])('takes %s=%s', (field, value) => {
+    expect(parseJobOptions({ [field]: value })).toEqual({ ...DEFAULTS, [field]: value });
+  });
+
+  it.each(['processing_res', 'disparity'] as const)('takes null for an unset %s', (field) => {
+    expect(parseJobOptions({ [field]: null })[field] ?? 'unset').toBe('unset');
+  });
+
+  it.each([
+    [[], ['png']],
+    [['png'], ['png']],
+    [['npy'], ['png', 'npy']],
+    [
+      ['npy', 'png'],
+      ['png', 'npy'],
+    ],
+    [
+      ['npy', 'npy', 'png', 'png'],
+      ['png', 'npy'],
+    ],
+  ])('makes of the formats %j the formats %j', (given, formats) => {
+    expect(parseJobOptions({ output_formats: given }).output_formats).toEqual(formats);
+  });
+
+  it.each([
+    ['model_id', 5],
+    ['model_id', null],
+    ['timestep', -1],
+    ['timestep', 1000],
+    ['timestep', 1.5],
+    ['timestep', '999'],
+    ['timestep', null],
+    ['timestep', true],
+    ['processing_res', -1],
+    ['processing_res', 4097],
+    ['processing_res', 0.5],
+    ['processing_res', '768'],
+    ['processing_res', false],
+    ['output_processing_res', 1],
+    ['output_processing_res', 'true'],
+    ['output_processing_res', null],
+    ['resample_method', 'lanczos'],
+    ['resample_method', 'Bilinear'],
+    ['resample_method', 1],
+    ['upsample_method', ''],
+    ['upsample_method', null],
+    ['disparity', 'near'],
+    ['disparity', 0],
+    ['seed', -1],
+    ['seed', 0.1],
+    ['seed', '3'],
+    ['seed', Number.MAX_SAFE_INTEGER + 1],
+    ['seed', 1e300],
+    ['seed', [1]],
+    ['output_formats', 'png'],
+    ['output_formats', null],
+    ['output_formats', { 0: 'png' }],
+    ['normalize', 'MinMax'],
+    ['normalize', ['minmax']],
+  ])('refuses %s=%j, naming both', (field, value) => {
+    const message = refusal(parseJobOptions, { [field]: value });
+    expect(message).toContain(`${field}: `);
+    expect(message).toContain(`got ${JSON.stringify(value)}`);
+  });
+
+  it.each(['jpg', 'PNG', 'png16', 'exr', '', 5, null])('refuses the format %j', (format) => {
+    const message = refusal(parseJobOptions, { output_formats: ['png', format] });
+    expect(message).toContain('output_formats.1: ');
+    expect(message).toContain('"png"|"npy"');
+    expect(message).toContain(`got ${JSON.stringify(format)}`);
+  });
+
+  it.each([
+    ['resample_method', ['bilinear', 'bicubic', 'nearest']],
+    ['upsample_method', ['bilinear', 'bicubic', 'nearest']],
+    ['normalize', ['minmax', 'percentile', 'none']],
+  ])('says what %s may be', (field, choices) => {
+    const message = refusal(parseJobOptions, { [field]: 'x' });
+    for (const choice of choices) expect(message).toContain(`"${choice}"`);
+  });
+
+  it('names every unknown field', () => {
+    const message = refusal(parseJobOptions, { sead: 3, colour: 'map' });
+    expect(message).toBe('Invalid input: unknown field "sead", "colour".');
+  });
+
+  it('takes no image', () => {
+    expect(refusal(parseJobOptions, { image_base64: 'AAAA' })).toContain('"image_base64"');
+  });
+
+  it('names everything that is wrong at once', () => {
+    const message = refusal(parseJobOptions, { timestep: 1000, seed: -1, normalize: 7, sead: 3 });
+    for (const part of ['timestep', '1000', 'seed', '-1', 'normalize', '7', '"sead"']) {
+      expect(message).toContain(part);
+    }
+  });
+
+  it.each([
+    ['a string', 'y'.repeat(5000)],
+    ['a list', Array.from({ length: 5000 }, (_, i) => i)],
+    ['an object', { key: 'y'.repeat(5000) }],
+  ])('cuts %s that is long', (_what, value) => {
+    const message = refusal(parseJobOptions, { seed: value });
+    expect(message).toMatch(/^Invalid input: seed: .{1,120}\.\.\.\.$/);
+  });
+
+  it.each([null, undefined, 'text', 7, true, []])('refuses %j instead of an object', (value) => {
+    expect(refusal(parseJobOptions, value)).toContain('expected object');
+  });
+
+  it.each(['__proto__', 'constructor', 'toString'])('does not know a field %s', (field) => {
+    const value: unknown = JSON.parse(`{"${field}": {"seed": 3}}`);
+    expect(refusal(parseJobOptions, value)).toContain(`unknown field "${field}"`);
+  });
+
+  it('keeps its message short, however much is wrong', () => {
+    const formats = refusal(parseJobOptions, { output_formats: Array(1000).fill('jpg') });
+    const field = refusal(parseJobOptions, { ['y'.repeat(5000)]: 1 });
+    expect(formats.length).toBeLessThan(2000);
+    expect(field.length).toBeLessThan(2000);
+  });
+});
+
+describe('parseJobInput', () => {
+  it('gives the image as it came, and the defaults', () => {
+    expect(parseJobInput({ image_base64: 'AAAA' })).toEqual({ image_base64: 'AAAA', ...DEFAULTS });
+  });
+
+  it('takes all that the options take', () => {
+    const options = { seed: 3, disparity: false, output_formats: ['npy'], processing_res: 512 };
+    expect(parseJobInput({ image_base64: 'AAAA', ...options })).toEqual({
+      image_base64: 'AAAA',
+      ...parseJobOptions(options),
+    });
+  });
+
+  it('says that the image is missing', () => {
+    expect(refusal(parseJobInput, {})).toBe('Invalid input: image_base64 is missing.');
+  });
+
+  it.each([5, null, ['AAAA'], { base64: 'AAAA' }])('refuses the image %j', (image) => {
+    const message = refusal(parseJobInput, { image_base64: image });
+    expect(message).toContain('image_base64: ');
+    expect(message).toContain('expected string');
+  });
+
+  it('does not repeat an image that is under a wrong name', () => {
+    const message = refusal(parseJobInput, { image: 'A'.repeat(5000) });
+    expect(message).toBe('Invalid input: image_base64 is missing; unknown field "image".');
+  });
+
+  it('describes every field, for the docs', () => {
+    for (const [field, schema] of Object.entries(jobInputSchema.shape)) {
+      expect(schema.meta()?.description, field).toMatch(/\w/);
+    }
+  });
+
+  const fields = Object.keys(jobInputSchema.shape);
+  const anything = fc.oneof(
+    fc.jsonValue(),
+    fc.dictionary(fc.constantFrom(...fields), fc.jsonValue()),
+    fc.record({ image_base64: fc.string(), seed: fc.nat(), timestep: fc.integer() }),
+  );
+
+  it('gives options or an invalid_input for any JSON value, and nothing else', () => {
+    fc.assert(
+      fc.property(anything, (value) => {
+        try {
+          const input = parseJobInput(value);
+          expect(typeof input.image_base64).toBe('string');
+          expect(input.output_formats[0]).toBe('png');
+        } catch (error) {
+          if (!(error instanceof LotusError)) throw error;
+          expect(error.code).toBe('invalid_input');
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('gives an invalid_input for a value however deep', () => {
+    const deep: unknown = JSON.parse('['.repeat(20_000) + ']'.repeat(20_000));
+    expect(refusal(parseJobInput, { image_base64: deep })).toContain('image_base64: ');
+  });
+});
