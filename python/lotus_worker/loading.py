@@ -1,0 +1,209 @@
+"""From a `load` request to a pipeline that is ready: upstream's code, then the checkpoint."""
+
+import importlib
+import inspect
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+from lotus_worker.attention import choose_attention
+from lotus_worker.errors import WorkerError
+from lotus_worker.protocol import Attention, Load
+from lotus_worker.stages import Stages
+
+logger = logging.getLogger(__name__)
+
+#: What a checkpoint needs and nothing else: safetensors, JSON and the tokenizer's merges.txt; no
+#: pickles, which run code when they are opened.
+CHECKPOINT_FILES = ["*.safetensors", "*.json", "*.txt"]
+
+#: The parameters of LotusDPipeline.__call__ that this worker passes.
+CALL_PARAMETERS = {
+    "rgb_in",
+    "task_emb",
+    "prompt_embeds",
+    "timesteps",
+    "output_type",
+    "processing_res",
+    "match_input_res",
+    "resample_method",
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A pipeline ready to run."""
+
+    pipeline: Any  # upstream's LotusDPipeline, without its text encoder
+    prompt_embeds: torch.Tensor  # 1 x tokens x channels, of the empty prompt, in the model's type
+    device: torch.device
+    dtype: torch.dtype
+    revision: str | None
+    attention: Attention
+
+
+def load(request: Load, stages: Stages) -> Loaded:
+    """Load upstream's LotusDPipeline with a checkpoint.
+
+    Raises:
+        WorkerError: `incompatible_upstream`, `model_not_found`, `incompatible_model`, or
+            `bad_request` for a device that is not there.
+    """
+    device = pick_device(request.device)
+    dtype = pick_dtype(request.dtype, device)
+
+    pipeline_class = import_upstream(Path(request.upstream))
+
+    stages.begin("weights")
+    folder, revision = find_checkpoint(request.model, request.revision)
+    pipeline = open_checkpoint(pipeline_class, folder, dtype)
+
+    stages.begin("device")
+    pipeline.to(device)
+
+    stages.begin("prompt")
+    prompt_embeds = encode_empty_prompt(pipeline)
+
+    stages.begin("attention")
+    attention = choose_attention(pipeline.unet, device)
+    return Loaded(pipeline, prompt_embeds, device, dtype, revision, attention)
+
+
+def pick_device(wanted: str) -> torch.device:
+    """CUDA if there is any, unless told otherwise."""
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise WorkerError("bad_request", "device cuda was asked for, but torch sees no CUDA device")
+    # One seed, one answer: kernels that pick their algorithm by racing them are not for us.
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    return torch.device("cuda")
+
+
+def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """float16 on CUDA, float32 on the CPU, unless told otherwise."""
+    if wanted == "auto":
+        wanted = "float16" if device.type == "cuda" else "float32"
+    return torch.float16 if wanted == "float16" else torch.float32
+
+
+def import_upstream(root: Path) -> type[Any]:
+    """Import LotusDPipeline from upstream's checkout.
+
+    Upstream is no package: `pipeline.py` lies at its root and imports from a top-level package
+    called `utils`, so the root must come first on the path, and stays there.
+
+    Raises:
+        WorkerError: `incompatible_upstream`.
+    """
+    hint = "point LOTUS_UPSTREAM_DIR at a checkout of EnVision-Research/Lotus, or unset it"
+    if not (root / "pipeline.py").is_file():
+        raise WorkerError("incompatible_upstream", f"no pipeline.py in {root}; {hint}")
+    sys.path.insert(0, str(root))
+    try:
+        pipeline_class = importlib.import_module("pipeline").LotusDPipeline
+    except Exception as error:
+        logger.exception("cannot import upstream")
+        reason = f"{type(error).__name__}: {error}"
+        raise WorkerError(
+            "incompatible_upstream", f"cannot import LotusDPipeline from {root}: {reason}; {hint}"
+        ) from error
+    if lacking := CALL_PARAMETERS - inspect.signature(pipeline_class.__call__).parameters.keys():
+        raise WorkerError(
+            "incompatible_upstream",
+            f"LotusDPipeline in {root} does not take {', '.join(sorted(lacking))}; {hint}",
+        )
+    return pipeline_class
+
+
+def find_checkpoint(model: str, revision: str | None) -> tuple[Path, str | None]:
+    """The folder of a checkpoint, downloaded from the hub if need be, and its commit there.
+
+    Raises:
+        WorkerError: `model_not_found`.
+    """
+    folder = Path(model)
+    if folder.is_absolute():
+        if (folder / "model_index.json").is_file():
+            return folder, None
+        raise WorkerError(
+            "model_not_found", f"no checkpoint in {model}: it has no model_index.json"
+        )
+    try:
+        snapshot = snapshot_download(model, revision=revision, allow_patterns=CHECKPOINT_FILES)
+    except RepositoryNotFoundError:
+        raise WorkerError(
+            "model_not_found",
+            f"the hub has no model {model!r}, or it is gated: check MODEL_ID and HF_TOKEN",
+        ) from None
+    except HFValidationError as error:
+        raise WorkerError(
+            "model_not_found", f"{error} MODEL_ID is a hub id or an absolute path"
+        ) from None
+    except OSError as error:  # the hub's own errors are OSErrors too
+        at = f" at revision {revision}" if revision else ""
+        raise WorkerError(
+            "model_not_found",
+            f"cannot download {model}{at}: {error}. Check the network, MODEL_REVISION and free"
+            " space, or set MODEL_ID to the path of a checkpoint folder",
+        ) from error
+    # The hub's cache names a snapshot's folder by its commit.
+    return Path(snapshot), Path(snapshot).name
+
+
+def open_checkpoint(pipeline_class: type[Any], folder: Path, dtype: torch.dtype) -> Any:
+    """Read the weights, safetensors only, and see that they are a Lotus-D's.
+
+    Raises:
+        WorkerError: `incompatible_model`.
+    """
+    # from_pretrained reports to the terminal by its own progress bars and advice to end users.
+    diffusers_logging.disable_progress_bar()
+    try:
+        pipeline = pipeline_class.from_pretrained(
+            folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        logger.exception("cannot load the checkpoint")
+        raise WorkerError(
+            "incompatible_model", f"cannot load the checkpoint in {folder}: {error}"
+        ) from error
+    if mismatch := _not_lotus_d(pipeline):
+        raise WorkerError("incompatible_model", f"the checkpoint in {folder} {mismatch}")
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def encode_empty_prompt(pipeline: Any) -> torch.Tensor:
+    """Embed the prompt, which is always empty, and let go of the text encoder.
+
+    The embedding is a constant of the model, and a quarter of its parameters serve nothing else.
+
+    Returns:
+        1 x tokens x channels, in the text encoder's type.
+    """
+    with torch.inference_mode():
+        embeds, _ = pipeline.encode_prompt(
+            "", pipeline.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+    pipeline.register_modules(text_encoder=None)
+    return embeds.clone()  # out of inference mode: a tensor that any later code may use
+
+
+def _not_lotus_d(pipeline: Any) -> str | None:
+    unet, latent_channels = pipeline.unet.config, pipeline.vae.config.latent_channels
+    if unet.in_channels == 2 * latent_channels:
+        return "is a generation model (Lotus-G); this worker runs regression models (Lotus-D)"
+    if unet.in_channels != latent_channels:
+        return f"has a UNet of {unet.in_channels} input channels, not {latent_channels}"
+    if unet.projection_class_embeddings_input_dim != 4:  # the task embedding's size
+        return "has a UNet without Lotus' task embedding"
+    return None
