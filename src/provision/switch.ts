@@ -1,0 +1,46 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, rename, rm, symlink } from 'node:fs/promises';
+import path from 'node:path';
+import { SetupError } from '../errors.ts';
+
+/**
+ * Build a folder aside and move it to its place at once, so that one that is there is whole. When somebody
+ * else was quicker, theirs stays: the name says what is in it.
+ *
+ * @param build fills the folder; what it throws leaves nothing behind.
+ */
+export async function buildAside(
+  target: string,
+  build: (aside: string) => Promise<void>,
+): Promise<void> {
+  const aside = path.join(
+    path.dirname(target),
+    `.${path.basename(target)}.${randomUUID()}.partial`,
+  );
+  await mkdir(aside, { recursive: true });
+  try {
+    await build(aside);
+    await rename(aside, target);
+  } catch (error) {
+    await rm(aside, { recursive: true, force: true });
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
+  }
+}
+
+/**
+ * Point a symbolic link at a folder beside it, at once, by a relative path so that the whole can move.
+ *
+ * @throws SetupError when something else than a link is in its place.
+ */
+export async function switchLink(link: string, target: string): Promise<void> {
+  const aside = `${link}.${randomUUID()}.partial`;
+  await symlink(path.relative(path.dirname(link), target), aside);
+  try {
+    await rename(aside, link);
+  } catch (error) {
+    await rm(aside, { force: true });
+    if ((error as NodeJS.ErrnoException).code !== 'EISDIR') throw error;
+    throw new SetupError(`${link} is a folder, where a link is to be: move it away.`);
+  }
+}

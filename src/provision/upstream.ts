@@ -1,0 +1,80 @@
+import { mkdir, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { execa } from 'execa';
+import type { Config } from '../config.ts';
+import { SetupError } from '../errors.ts';
+import type { Step } from './step.ts';
+import { buildAside } from './switch.ts';
+
+/**
+ * The step that provides upstream's checkout: the operator's own as it is, or `upstream/<commit>`, fetched
+ * shallowly and verified to be that commit.
+ */
+export function upstreamStep(config: Config): Step {
+  const { upstreamDir, upstreamSource } = config;
+  return {
+    name: 'upstream',
+    async check() {
+      if (await isCheckout(upstreamDir)) return upstreamDir;
+      if (upstreamSource !== null) return null;
+      throw new SetupError(
+        `LOTUS_UPSTREAM_DIR ${upstreamDir} has no pipeline.py: point it at a checkout of` +
+          ' EnVision-Research/Lotus, or unset it to have one fetched.',
+      );
+    },
+    async make(report) {
+      if (upstreamSource === null) throw new Error('an own checkout is never made');
+      report(`fetching ${upstreamSource.commit} from ${withoutCredentials(upstreamSource.url)}`);
+      await mkdir(path.dirname(upstreamDir), { recursive: true });
+      await buildAside(upstreamDir, (aside) => fetchCommit(aside, upstreamSource));
+      return upstreamDir;
+    },
+  };
+}
+
+async function isCheckout(dir: string): Promise<boolean> {
+  const file = await stat(path.join(dir, 'pipeline.py')).catch(() => null);
+  return file?.isFile() ?? false;
+}
+
+async function fetchCommit(
+  dir: string,
+  { url, commit }: { url: string; commit: string },
+): Promise<void> {
+  const shown = withoutCredentials(url);
+  await git(dir, ['init', '--quiet'], shown);
+  await git(dir, ['fetch', '--quiet', '--depth', '1', '--no-tags', '--', url, commit], shown);
+  await git(dir, ['checkout', '--quiet', '--detach', 'FETCH_HEAD'], shown);
+  const head = await git(dir, ['rev-parse', 'HEAD'], shown);
+  if (head !== commit) {
+    throw new SetupError(`${shown} gave commit ${head}, not ${commit}; check LOTUS_UPSTREAM_URL.`);
+  }
+  if (!(await isCheckout(dir))) {
+    throw new SetupError(
+      `Commit ${commit} of ${shown} has no pipeline.py; it is not upstream's repository. Check` +
+        ' LOTUS_UPSTREAM_URL and LOTUS_UPSTREAM_COMMIT.',
+    );
+  }
+}
+
+async function git(dir: string, args: readonly string[], source: string): Promise<string> {
+  const { failed, stdout, stderr, code, shortMessage } = await execa('git', args, {
+    cwd: dir,
+    reject: false,
+    stdin: 'ignore',
+    env: { GIT_TERMINAL_PROMPT: '0' }, // nobody is there to answer
+  });
+  if (!failed) return stdout.trim();
+  if (code === 'ENOENT') {
+    throw new SetupError('git is needed to fetch upstream: install it, or set LOTUS_UPSTREAM_DIR.');
+  }
+  throw new SetupError(
+    `Cannot get upstream from ${source}: ${withoutCredentials(stderr.trim()) || shortMessage}\nCheck the network,` +
+      ' LOTUS_UPSTREAM_URL and LOTUS_UPSTREAM_COMMIT, or set LOTUS_UPSTREAM_DIR to a checkout.',
+  );
+}
+
+/** A text as it may be shown: an operator may have put a token into the URL. */
+function withoutCredentials(text: string): string {
+  return text.replaceAll(/(\w+:\/\/)[^/@\s]*@/g, '$1');
+}

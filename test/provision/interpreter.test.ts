@@ -1,0 +1,81 @@
+import { chmod, mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { SetupError } from '../../src/errors.ts';
+import { findInterpreter } from '../../src/provision/interpreter.ts';
+
+/** A Python 3.12 that is really there; the search for it is what the other tests build on. */
+const real = await findInterpreter({ env: process.env, wanted: undefined, uv: 'uv' }, () => {});
+
+let home = '';
+beforeEach(async () => {
+  home = await mkdtemp(path.join(os.tmpdir(), 'interpreter-test-'));
+});
+afterEach(() => rm(home, { recursive: true, force: true }));
+
+/** A program in the folder `bin` of our home, which is all of the PATH but for `/bin` and `/usr/bin`. */
+async function program(name: string, script: string): Promise<string> {
+  const file = path.join(home, 'bin', name);
+  await mkdir(path.dirname(file), { recursive: true });
+  await writeFile(file, `#!/bin/sh\n${script}\n`);
+  await chmod(file, 0o755);
+  return file;
+}
+
+const find = (wanted?: string) =>
+  findInterpreter(
+    { env: { HOME: home, PATH: path.join(home, 'bin') }, wanted, uv: path.join(home, 'bin', 'uv') },
+    () => {},
+  );
+
+/** What a version manager's shim does when its version is not the chosen one. */
+const SHIM = 'echo "pyenv: python3.12: command not found" >&2; exit 127';
+
+describe('findInterpreter', () => {
+  it('takes python3.12 from the PATH, and gives the path that it really is', async () => {
+    await program('python3.12', `exec ${real} "$@"`);
+    expect(await find()).toBe(await realpath(real));
+  });
+
+  it('passes over a shim that exists and does not run', async () => {
+    await program('python3.12', SHIM);
+    await program('python3', `exec ${real} "$@"`);
+    expect(await find()).toBe(await realpath(real));
+  });
+
+  it("looks into pyenv's versions, where a shim hides what is installed", async () => {
+    await program('python3.12', SHIM);
+    const bin = path.join(home, '.pyenv', 'versions', '3.12.1', 'bin');
+    await mkdir(bin, { recursive: true });
+    await symlink(real, path.join(bin, 'python3'));
+    expect(await find()).toBe(await realpath(real));
+  });
+
+  it('has uv get its own when there is none, and probes that too', async () => {
+    await program('python3.12', SHIM);
+    await program('uv', `test "$2" = install || echo ${real}`);
+    expect(await find()).toBe(await realpath(real));
+  });
+
+  it('says what it tried when there is none and uv cannot get one', async () => {
+    const shim = await program('python3.12', SHIM);
+    await program('python3', 'echo "it is Python 3.9" >&2; exit 1');
+    await program('uv', 'echo "error: failed to download" >&2; exit 2');
+    const failure = expect(find()).rejects;
+    await failure.toThrow(SetupError);
+    await failure.toThrow(`${shim}: pyenv: python3.12: command not found`);
+    await failure.toThrow('it is Python 3.9');
+    await failure.toThrow('failed to download');
+    await failure.toThrow('set LOTUS_PYTHON to one');
+  });
+
+  it('takes the one that is wanted, or none', async () => {
+    expect(await find(real)).toBe(await realpath(real));
+    const other = await program('python3.9', 'echo "it is Python 3.9" >&2; exit 1');
+    await expect(find(other)).rejects.toThrow(
+      `LOTUS_PYTHON ${other} is no Python 3.12: it is Python 3.9`,
+    );
+    await expect(find('/no/such/python')).rejects.toThrow('LOTUS_PYTHON /no/such/python');
+  });
+});

@@ -1,0 +1,98 @@
+import { existsSync } from 'node:fs';
+import {
+  mkdtemp,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  symlink,
+  unlink,
+} from 'node:fs/promises';
+import path from 'node:path';
+import { execa } from 'execa';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readConfig } from '../../src/config.ts';
+import { takeSteps } from '../../src/provision/step.ts';
+import { venvStep } from '../../src/provision/venv.ts';
+
+/**
+ * The real locked set, into a workspace of the test's own; the packages come from the cache that `bootstrap`
+ * has filled. The tests are steps of one story.
+ */
+let dir = '';
+let workspace = '';
+beforeAll(async () => {
+  dir = await mkdtemp(path.join(path.dirname(readConfig(process.env).workspace), 'venv-test-'));
+  workspace = path.join(dir, 'Lotus');
+});
+afterAll(() => rm(dir, { recursive: true, force: true }));
+
+async function provide(env: Record<string, string> = {}, at = workspace) {
+  const settings = { UV_CACHE_DIR: readConfig(process.env).uvCache, ...process.env };
+  const config = readConfig({ ...settings, ...env, WORKSPACE: at });
+  const [outcome] = await takeSteps([await venvStep(config, process.env, 'runtime')], () => {});
+  return { ...outcome, python: path.join(config.workspace, 'venv', 'bin', 'python') };
+}
+
+describe('the venv step', () => {
+  it('says so when uv is missing or the interpreter is not one, and leaves nothing half made', async () => {
+    await expect(provide({ LOTUS_UV: '/no/such/uv' })).rejects.toThrow('uv is needed');
+    await expect(provide({ LOTUS_PYTHON: '/bin/false' })).rejects.toThrow(
+      'LOTUS_PYTHON /bin/false',
+    );
+    expect(existsSync(path.join(workspace, 'venv'))).toBe(false);
+  });
+
+  it('makes a venv with what the lock names, its byte code beside it', async () => {
+    const { made, python } = await provide();
+    expect(made).toBe(true);
+    const script =
+      'import torch, diffusers; print(torch.__version__, diffusers.__version__, torch.__cached__)';
+    const { stdout } = await execa(python, ['-I', '-c', script]);
+    const [torch, diffusers, byteCode] = stdout.split(' ');
+    expect(torch).toMatch(/^2\.8\.0/);
+    expect(diffusers).toBe('0.32.2');
+    expect(existsSync(byteCode ?? '')).toBe(true);
+  });
+
+  it('links to it by a relative path, and leaves nothing else behind', async () => {
+    expect(await readlink(path.join(workspace, 'venv'))).toMatch(/^venvs\/runtime-[0-9a-f]{12}$/);
+    expect(await readdir(path.join(workspace, 'venvs'))).toHaveLength(1);
+    expect((await readdir(workspace)).toSorted()).toEqual(['venv', 'venvs']);
+  });
+
+  it('has nothing to do the second time', async () => {
+    expect((await provide()).made).toBe(false);
+  });
+
+  it('serves as it is when the whole workspace has moved', async () => {
+    const moved = path.join(dir, 'moved');
+    await rename(workspace, moved);
+    const { made, python } = await provide({}, moved);
+    expect(made).toBe(false);
+    await execa(python, ['-I', '-c', 'import torch']);
+    // Scripts too: they look for their interpreter beside themselves.
+    await execa(path.join(moved, 'venv', 'bin', 'accelerate'), ['--help']);
+    await rename(moved, workspace);
+  });
+
+  it('is made anew when its interpreter is gone', async () => {
+    const interpreter = path.join(workspace, 'venv', 'bin', 'python');
+    await unlink(interpreter);
+    await symlink('/no/such/python', interpreter);
+    const { made, python } = await provide();
+    expect(made).toBe(true);
+    await execa(python, ['-I', '-c', 'import torch']);
+  });
+
+  it('names in its stamp the lock and the interpreter', async () => {
+    const stamp = JSON.parse(
+      await readFile(path.join(workspace, 'venv', 'lotus-worker.json'), 'utf8'),
+    );
+    expect(stamp).toEqual({
+      locks: [expect.any(String)],
+      interpreter: expect.stringContaining('python'),
+    });
+  });
+});
