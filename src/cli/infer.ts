@@ -1,0 +1,204 @@
+import { mkdir, readFile, realpath, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { asLotusError, LotusError, messageOf, UsageError } from '../errors.ts';
+import type { Facts } from '../job/answer.ts';
+import { inferImage } from '../job/run.ts';
+import { type JobOptions, parseJobOptions } from '../job/schema.ts';
+import { OutputNames } from '../storage/names.ts';
+import type { Model } from '../worker/model.ts';
+import { findImages, type Input } from './inputs.ts';
+import {
+  EXIT_INTERRUPTED,
+  interruptSignal,
+  openSession,
+  type Session,
+  type SettingFlags,
+  startModel,
+} from './session.ts';
+import { Terminal } from './terminal.ts';
+
+export interface InferFlags extends SettingFlags {
+  output: string;
+  json?: boolean;
+  processingRes?: number;
+  outputProcessingRes?: boolean;
+  resampleMethod?: string;
+  upsampleMethod?: string;
+  timestep?: number;
+  disparity?: boolean;
+  seed?: number;
+  normalize?: string;
+  format?: string[];
+}
+
+/** What became of one input; a line of `--json`. */
+export type Row =
+  | ({ input: string; ok: true; outputs: string[] } & Facts)
+  | { input: string; ok: false; outputs: []; error: string; code: string; status: number };
+
+/** A file that is larger is no photograph of at most 4096 x 4096 pixels. */
+const MAX_FILE_BYTES = 256 * 1024 * 1024;
+
+/** Images that are read and decoded while the model works on the one before. */
+const AHEAD = 1;
+
+/**
+ * `lotus-worker infer`: a map for each image.
+ *
+ * @returns the exit code: 0 all well, 1 some failed, 130 interrupted.
+ * @throws UsageError, SetupError, or LotusError when the model cannot be loaded.
+ */
+export async function infer(paths: readonly string[], flags: InferFlags): Promise<number> {
+  const options = readOptions(flags);
+  const session = await openSession(flags, new Terminal());
+  const inputs = await findImages(paths, flags.output);
+  const signal = interruptSignal();
+  // Nothing to read is no reason to load a model.
+  const worth = inputs.some((input) => !('error' in input));
+  const model = worth ? await startModel(session, signal) : null;
+  try {
+    return await inferAll({ inputs, options, flags, session, model, signal });
+  } finally {
+    await model?.stop();
+  }
+}
+
+interface Batch {
+  inputs: readonly Input[];
+  options: JobOptions;
+  flags: InferFlags;
+  session: Session;
+  model: Model | null;
+  signal: AbortSignal;
+}
+
+async function inferAll(batch: Batch): Promise<number> {
+  const { inputs, session, signal } = batch;
+  const { terminal } = session;
+  const since = performance.now();
+  const names = new OutputNames(await realOutput(batch.flags.output), await realPaths(inputs));
+  let done = 0;
+  let failed = 0;
+  terminal.progress(0, inputs.length, '');
+  for await (const row of mapAhead(inputs, AHEAD, (input) => inferOne(input, names, batch))) {
+    if (signal.aborted) break;
+    done += 1;
+    if (!row.ok) failed += 1;
+    show(row, batch);
+    terminal.progress(done, inputs.length, row.input);
+  }
+  terminal.status('');
+  const seconds = ((performance.now() - since) / 1000).toFixed(1);
+  const rest = signal.aborted ? `, ${inputs.length - done} interrupted` : '';
+  terminal.note(`${done - failed} done, ${failed} failed${rest} in ${seconds} s`);
+  if (signal.aborted) return EXIT_INTERRUPTED;
+  return failed === 0 ? 0 : 1;
+}
+
+async function inferOne(input: Input, names: OutputNames, batch: Batch): Promise<Row> {
+  const { options, session, model, signal } = batch;
+  const { config, log } = session;
+  try {
+    if ('error' in input) throw input.error;
+    if (model === null) throw new Error('there is a file, and no model was loaded');
+    const paths = names.reserve(input.file, options.output_formats);
+    const { files, facts } = await inferImage(
+      await readImage(input.file).catch(asReadError),
+      options,
+      (format) => paths[options.output_formats.indexOf(format)] ?? '',
+      { model, modelName: config.model.name, prediction: config.model.prediction, signal },
+    );
+    const outputs = files.map((file) => path.relative('', file.path));
+    return { input: input.file, ok: true, outputs, ...facts };
+  } catch (error) {
+    const { message, code, status, cause } = asLotusError(error);
+    if (status >= 500) log.error({ input: input.file, code, err: cause }, message);
+    return { input: input.file, ok: false, outputs: [], error: message, code, status };
+  }
+}
+
+async function readImage(file: string): Promise<Buffer> {
+  const found = await stat(file);
+  // A pipe or a device may never end.
+  if (!found.isFile()) throw new LotusError('no_image', `${file} is not a regular file.`);
+  if (found.size > MAX_FILE_BYTES) {
+    throw new LotusError(
+      'invalid_image',
+      `${file} has ${found.size} bytes; at most ${MAX_FILE_BYTES} are read.`,
+    );
+  }
+  return await readFile(file);
+}
+
+function asReadError(error: unknown): never {
+  if (error instanceof LotusError) throw error;
+  throw new LotusError('no_image', `Cannot read it: ${messageOf(error)}.`, { cause: error });
+}
+
+function show(row: Row, { flags, session: { terminal } }: Batch): void {
+  if (flags.json) {
+    terminal.result(JSON.stringify(row));
+  } else if (row.ok) {
+    const { total = 0, wait = 0 } = row.timings_ms;
+    const seconds = ((total - wait) / 1000).toFixed(1);
+    const what = `${row.width}x${row.height}, ${seconds} s`;
+    terminal.result(`${row.input} -> ${row.outputs.join(', ')}  (${what})`);
+    for (const warning of row.warnings) terminal.note(`${row.input}: ${warning}`);
+  } else {
+    terminal.note(`${row.input}: ${row.error} [${row.code}]`);
+  }
+}
+
+/** The job's options from the flags, which bear the same names. */
+function readOptions(flags: InferFlags): JobOptions {
+  const given = {
+    timestep: flags.timestep,
+    processing_res: flags.processingRes,
+    output_processing_res: flags.outputProcessingRes,
+    resample_method: flags.resampleMethod,
+    upsample_method: flags.upsampleMethod,
+    disparity: flags.disparity,
+    seed: flags.seed,
+    normalize: flags.normalize,
+    output_formats: flags.format,
+  };
+  try {
+    return parseJobOptions(given);
+  } catch (error) {
+    if (!(error instanceof LotusError)) throw error;
+    const message = Object.keys(given).reduce(
+      (text, field) => text.replaceAll(`${field}:`, `--${field.replaceAll('_', '-')}:`),
+      error.message,
+    );
+    throw new UsageError(message, { cause: error });
+  }
+}
+
+/** The output folder as it really is, so that a link to an input's folder is recognised. */
+async function realOutput(output: string): Promise<string> {
+  try {
+    await mkdir(output, { recursive: true });
+    return await realpath(output);
+  } catch (error) {
+    throw new UsageError(`--output ${output} cannot be made: ${messageOf(error)}`);
+  }
+}
+
+async function realPaths(inputs: readonly Input[]): Promise<string[]> {
+  const files = inputs.map(({ file }) => realpath(file).catch(() => path.resolve(file)));
+  return await Promise.all(files);
+}
+
+/** Work on items in their order, `ahead` of them beside the one whose result is awaited. */
+async function* mapAhead<Item, Result>(
+  items: Iterable<Item>,
+  ahead: number,
+  work: (item: Item) => Promise<Result>,
+): AsyncGenerator<Result> {
+  const started: Promise<Result>[] = [];
+  for (const item of items) {
+    started.push(work(item));
+    if (started.length > ahead) yield started.shift() as Promise<Result>;
+  }
+  yield* started;
+}

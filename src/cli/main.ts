@@ -1,0 +1,158 @@
+#!/usr/bin/env node
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import type { z } from 'zod';
+import { VERSION } from '../app.ts';
+import { LotusError, SetupError, UsageError } from '../errors.ts';
+import { jobOptionsSchema, OUTPUT_FORMATS } from '../job/schema.ts';
+import { NORMALIZE_MODES, RESAMPLE_METHODS } from '../worker/protocol.ts';
+
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0); // the reader, `head` say, has had enough
+  throw error;
+});
+process.exitCode = await main(process.argv);
+
+async function main(argv: readonly string[]): Promise<number> {
+  let code = 0;
+  const program = buildProgram((exitCode) => {
+    code = exitCode;
+  });
+  try {
+    await program.parseAsync(argv);
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
+    return report(error);
+  }
+}
+
+function report(error: unknown): number {
+  if (error instanceof UsageError) {
+    process.stderr.write(`error: ${error.message}\n`);
+    return EXIT_USAGE;
+  }
+  if (error instanceof SetupError || error instanceof LotusError) {
+    const code = error instanceof LotusError ? ` [${error.code}]` : '';
+    process.stderr.write(`error: ${error.message}${code}\n`);
+    return EXIT_FAILED;
+  }
+  throw error; // a mistake of ours: Node prints it with its stack
+}
+
+/** The commands are imported when they run: --help and --version need none of what they need. */
+function buildProgram(done: (exitCode: number) => void): Command {
+  const program = new Command('lotus-worker')
+    .description('Depth maps from images with Lotus, on a GPU or without one.')
+    .version(VERSION)
+    .exitOverride()
+    .showHelpAfterError('(lotus-worker --help says more)')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  lotus-worker demo                          the sample model on the sample images
+  lotus-worker infer photo.jpg               writes depth/photo.png
+  lotus-worker infer photos --output maps --format png,npy
+  lotus-worker warmup                        loads the model, runs it once, says what took how long
+
+Settings are environment variables; docs/settings.md lists them.`,
+    );
+  addInfer(program, done);
+  addWarmup(program, done);
+  addDemo(program, done);
+  return program;
+}
+
+function addInfer(program: Command, done: (exitCode: number) => void): void {
+  program
+    .command('infer')
+    .description('Write a depth map for each image.')
+    .argument('<path...>', 'images (JPEG, PNG, WebP), or folders of them')
+    .option('-o, --output <dir>', 'where the maps go: <dir>/<name>.png', 'depth')
+    .addOption(new Option('--format <list>', 'png (always made), npy').argParser(formats))
+    .option('--processing-res <pixels>', help('processing_res'), integer)
+    .option('--output-processing-res', help('output_processing_res'))
+    .addOption(choices('--resample-method <method>', 'resample_method', RESAMPLE_METHODS))
+    .addOption(choices('--upsample-method <method>', 'upsample_method', RESAMPLE_METHODS))
+    .addOption(choices('--normalize <mode>', 'normalize', NORMALIZE_MODES))
+    .option('--disparity', 'near is bright (default: what the model predicts)')
+    .option('--no-disparity', 'far is bright')
+    .option('--timestep <n>', help('timestep'), integer)
+    .option('--seed <n>', help('seed'), integer)
+    .addOption(modelOption())
+    .addOption(sampleOption())
+    .option('--json', 'one line of JSON an image, on standard output')
+    .addHelpText(
+      'after',
+      `
+Exit codes: 0 all well, 1 some failed, 2 wrong usage.
+Inputs are never overwritten, and names that collide get -2, -3 and so on.`,
+    )
+    .action(async (paths: string[], flags) => {
+      const { infer } = await import('./infer.ts');
+      done(await infer(paths, flags));
+    });
+}
+
+function addWarmup(program: Command, done: (exitCode: number) => void): void {
+  program
+    .command('warmup')
+    .description('Load the model and run it once; say what took how long and what runs on what.')
+    .addOption(modelOption())
+    .addOption(sampleOption())
+    .option('--json', 'one line of JSON, on standard output')
+    .action(async (flags) => {
+      const { warmup } = await import('./warmup.ts');
+      done(await warmup(flags));
+    });
+}
+
+function addDemo(program: Command, done: (exitCode: number) => void): void {
+  program
+    .command('demo')
+    .description('Run the sample model on the sample images: no GPU, no download.')
+    .option('-o, --output <dir>', 'where the maps go', 'lotus-demo')
+    .option('--json', 'one line of JSON an image, on standard output')
+    .action(async (flags) => {
+      const { demo } = await import('./demo.ts');
+      done(await demo(flags));
+    });
+}
+
+function modelOption(): Option {
+  const text = 'hub id, or path of a checkpoint folder (default: MODEL_ID)';
+  return new Option('--model <id>', text).conflicts('sample');
+}
+
+function sampleOption(): Option {
+  return new Option('--sample', 'the sample model: no GPU, no download, no meaning');
+}
+
+function choices(flags: string, field: Field, values: readonly string[]): Option {
+  return new Option(flags, help(field)).choices(values);
+}
+
+type Field = keyof typeof jobOptionsSchema.shape;
+
+/** A flag's help is the job field's, without its marks. */
+function help(field: Field): string {
+  const schema: z.ZodType = jobOptionsSchema.shape[field];
+  const text = (schema.meta()?.description ?? '').replaceAll('`', '');
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}
+
+function integer(text: string): number {
+  if (!/^-?\d{1,15}$/.test(text)) throw new InvalidArgumentError('It is no integer.');
+  return Number(text);
+}
+
+function formats(text: string): string[] {
+  const wanted = text.split(',').map((format) => format.trim());
+  const known: readonly string[] = OUTPUT_FORMATS;
+  const unknown = wanted.filter((format) => !known.includes(format));
+  if (unknown.length === 0) return wanted;
+  throw new InvalidArgumentError(`Known formats: ${known.join(', ')}.`);
+}

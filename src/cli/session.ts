@@ -1,0 +1,63 @@
+import { type Config, type Environment, readConfig } from '../config.ts';
+import { createLog, type Log } from '../log.ts';
+import { provision } from '../provision/provision.ts';
+import { Model } from '../worker/model.ts';
+import type { Terminal } from './terminal.ts';
+
+/** The flags that stand for settings. */
+export interface SettingFlags {
+  sample?: boolean;
+  model?: string;
+}
+
+/** What a command works with. */
+export interface Session {
+  readonly config: Config;
+  readonly env: Environment;
+  readonly log: Log;
+  readonly terminal: Terminal;
+}
+
+/** Read the settings, flags before the environment. */
+export async function openSession(flags: SettingFlags, terminal: Terminal): Promise<Session> {
+  const env: Environment = {
+    ...process.env,
+    ...(flags.sample && { LOTUS_SAMPLE: '1' }),
+    ...(flags.model !== undefined && { MODEL_ID: flags.model, LOTUS_SAMPLE: '' }),
+  };
+  const config = readConfig(env);
+  return { config, env, log: await createLog(config.logLevel), terminal };
+}
+
+/** Make the workspace ready, showing what is done, and start the model. */
+export async function startModel(session: Session, signal?: AbortSignal): Promise<Model> {
+  const { config, env, log, terminal } = session;
+  await provision(config, env, (line) => terminal.note(line));
+  terminal.status(`loading ${config.model.name}`);
+  try {
+    return await Model.start({
+      config,
+      env,
+      log,
+      signal,
+      onStage: (stage) => terminal.status(`loading ${config.model.name}: ${stage}`),
+    });
+  } finally {
+    terminal.status('');
+  }
+}
+
+/** The exit code of a program that Ctrl-C ended: 128 and the signal's number. */
+export const EXIT_INTERRUPTED = 130;
+
+/** Aborts on the first Ctrl-C or SIGTERM, so that things end in order; the second one exits at once. */
+export function interruptSignal(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      if (controller.signal.aborted) process.exit(EXIT_INTERRUPTED);
+      controller.abort();
+    });
+  }
+  return controller.signal;
+}

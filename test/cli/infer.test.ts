@@ -1,0 +1,138 @@
+import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import sharp from 'sharp';
+import { describe, expect, it } from 'vitest';
+import { digest, IMAGES, rows, scratchFolder, start, temporaryFolder } from './cli.ts';
+
+const QUICK = ['--processing-res', '128'];
+
+/** A folder with good images of every kind and bad ones of many. */
+async function mixedBag(): Promise<string> {
+  const dir = path.join(await temporaryFolder(), 'bag');
+  await mkdir(dir);
+  const put = (name: string, bytes: Uint8Array | string) => writeFile(path.join(dir, name), bytes);
+  const jpeg = await readFile(path.join(IMAGES, 'corridor.jpg'));
+  await put('good.jpg', jpeg);
+  await copyFile(path.join(IMAGES, 'mountains.webp'), path.join(dir, 'good2.webp'));
+  await copyFile(path.join(IMAGES, 'shapes.png'), path.join(dir, 'good3.png'));
+  await put('cut-off.jpg', jpeg.subarray(0, jpeg.length / 2));
+  await put('empty.jpg', '');
+  await put('letter.jpg', 'Dear Sir or Madam,\n');
+  const create = { width: 8192, height: 8192, channels: 3 as const, background: 'grey' };
+  await put('large.png', await sharp({ create, limitInputPixels: false }).png().toBuffer());
+  return dir;
+}
+
+describe('lotus-worker infer', () => {
+  it('gives each good image its map and each bad one its error, whatever the others are', async () => {
+    const dir = await mixedBag();
+    const out = path.join(dir, 'maps');
+    const missing = path.join(dir, 'missing.png');
+    const run = await start([
+      'infer',
+      dir,
+      missing,
+      '--output',
+      out,
+      '--format',
+      'npy',
+      '--json',
+      ...QUICK,
+    ]);
+    expect(run.exitCode).toBe(1);
+    const found = Object.fromEntries(
+      rows(run.stdout).map((row) => [path.basename(String(row.input)), row]),
+    );
+    expect(found).toMatchObject({
+      'good.jpg': {
+        ok: true,
+        width: 640,
+        height: 427,
+        processing_width: 128,
+        processing_height: 80,
+      },
+      'good2.webp': { ok: true, width: 480, height: 640 },
+      'good3.png': { ok: true, width: 512, height: 384, device: 'cpu', attention: 'sdpa' },
+      'cut-off.jpg': { ok: false, code: 'invalid_image', outputs: [] },
+      'empty.jpg': { ok: false, code: 'no_image', error: 'The image is empty (0 bytes).' },
+      'letter.jpg': { ok: false, code: 'unsupported_format' },
+      'large.png': {
+        ok: false,
+        code: 'image_too_large',
+        error: 'Image too large; max 4096x4096 pixels.',
+      },
+      'missing.png': { ok: false, code: 'no_image' },
+    });
+    expect((await readdir(out)).toSorted()).toEqual(
+      ['good.npy', 'good.png', 'good2.npy', 'good2.png', 'good3.npy', 'good3.png'].toSorted(),
+    );
+    expect(await sharp(path.join(out, 'good.png')).metadata()).toMatchObject({
+      format: 'png',
+      width: 640,
+      height: 427,
+      channels: 1,
+    });
+    expect(run.stderr).toContain('3 done, 5 failed');
+  });
+
+  it('gives the same bytes for the same image', async () => {
+    const dir = await temporaryFolder();
+    const digests: string[][] = [];
+    for (const out of ['one', 'two']) {
+      const output = path.join(dir, out);
+      const run = await start([
+        'infer',
+        IMAGES,
+        '--output',
+        output,
+        '--format',
+        'png,npy',
+        ...QUICK,
+      ]);
+      expect(run).toMatchObject({ exitCode: 0 });
+      const files = (await readdir(output)).toSorted();
+      expect(files).toHaveLength(8);
+      digests.push(await Promise.all(files.map((file) => digest(path.join(output, file)))));
+    }
+    expect(digests[0]).toEqual(digests[1]);
+  });
+
+  it('never overwrites an input, and tells apart what has the same name', async () => {
+    const dir = await temporaryFolder();
+    await copyFile(path.join(IMAGES, 'shapes.png'), path.join(dir, 'a.png'));
+    await copyFile(path.join(IMAGES, 'corridor.jpg'), path.join(dir, 'a.jpg'));
+    const before = await digest(path.join(dir, 'a.png'));
+    const run = await start(['infer', 'a.jpg', 'a.png', '-o', '.', ...QUICK], {}, dir);
+    expect(run.exitCode).toBe(0);
+    expect(run.stdout).toContain('a.jpg -> a-2.png');
+    expect(run.stdout).toContain('a.png -> a-3.png');
+    expect((await readdir(dir)).toSorted()).toEqual(['a-2.png', 'a-3.png', 'a.jpg', 'a.png']);
+    expect(await digest(path.join(dir, 'a.png'))).toBe(before);
+  });
+
+  it('loads no model when there is nothing to run it on', async () => {
+    const run = await start(['infer', '/no/such/image.jpg'], { LOTUS_UPSTREAM_DIR: '/nowhere' });
+    expect(run).toMatchObject({ exitCode: 1, stdout: '' });
+    expect(run.stderr).toContain('/no/such/image.jpg: No such file or folder');
+  });
+
+  it.each(['SIGINT', 'SIGTERM'] as const)(
+    'ends in order at %s: exit code 130, no scratch, no half-written file',
+    async (signal) => {
+      const dir = await temporaryFolder();
+      const scratch = await scratchFolder();
+      const many = Array.from({ length: 40 }, (_, i) => path.join(dir, `image-${i}.png`));
+      await Promise.all(many.map((file) => copyFile(path.join(IMAGES, 'balls.png'), file)));
+      const out = path.join(dir, 'out');
+      const running = start(['infer', ...many, '--output', out], { LOTUS_SCRATCH_DIR: scratch });
+      for await (const line of running) {
+        if (line.includes('image-1')) running.kill(signal); // in the middle of the next
+      }
+      const { exitCode, stderr } = await running;
+      expect(exitCode).toBe(130);
+      expect(stderr).toContain('interrupted');
+      expect(await readdir(scratch)).toEqual([]);
+      expect((await readdir(out)).every((file) => /^image-\d+\.png$/.test(file))).toBe(true);
+    },
+  );
+});

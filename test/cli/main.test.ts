@@ -1,0 +1,66 @@
+import { describe, expect, it } from 'vitest';
+import { VERSION } from '../../src/app.ts';
+import { start } from './cli.ts';
+
+describe('the command line', () => {
+  it('says its version', async () => {
+    expect(await start(['--version'])).toMatchObject({ exitCode: 0, stdout: VERSION });
+  });
+
+  it.each([
+    [['--help'], 'infer'],
+    [['infer', '--help'], '--processing-res <pixels>'],
+    [['warmup', '--help'], '--json'],
+    [['demo', '--help'], '--output <dir>'],
+  ])('helps: %j', async (args, text) => {
+    const { exitCode, stdout, stderr } = await start(args);
+    expect(exitCode).toBe(0);
+    expect(stdout).toContain(text);
+    expect(stderr).toBe('');
+  });
+
+  it.each([
+    ['no command', [], 'Usage: lotus-worker'],
+    ['an unknown command', ['inferr'], "unknown command 'inferr'"],
+    ['no path', ['infer'], "missing required argument 'path'"],
+    [
+      'an unknown flag',
+      ['infer', 'a.png', '--procesing-res', '5'],
+      'Did you mean --processing-res',
+    ],
+    ['a word for a number', ['infer', 'a.png', '--seed', 'one'], 'It is no integer'],
+    ['a number out of range', ['infer', 'a.png', '--timestep', '1000'], '--timestep'],
+    ['an unknown method', ['infer', 'a.png', '--resample-method', 'lanczos'], 'bilinear, bicubic'],
+    ['an unknown format', ['infer', 'a.png', '--format', 'png,gif'], 'Known formats: png, npy'],
+    ['two models', ['infer', 'a.png', '--sample', '--model', 'x/y'], 'cannot be used with'],
+  ])('refuses %s with exit code 2 and says why', async (_what, args, text) => {
+    const { exitCode, stdout, stderr } = await start(args);
+    expect(exitCode).toBe(2);
+    expect(stdout).toBe('');
+    expect(stderr).toContain(text);
+  });
+
+  it('refuses a setting that is wrong with exit code 2, by its name and value', async () => {
+    const { exitCode, stderr } = await start(['warmup'], { LOTUS_JOB_TIMEOUT: 'soon' });
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain('LOTUS_JOB_TIMEOUT="soon"');
+  });
+
+  it.each([
+    [
+      'a model that is not there',
+      { MODEL_ID: '/no/such/model' },
+      'no checkpoint in /no/such/model',
+    ],
+    ['an upstream that is none', { LOTUS_UPSTREAM_DIR: '/usr' }, 'LOTUS_UPSTREAM_DIR /usr'],
+  ])('fails with exit code 1 at %s, and says what to do', async (_what, env, text) => {
+    const { exitCode, stdout, stderr } = await start(['warmup'], {
+      LOTUS_SAMPLE: '',
+      LOTUS_UPSTREAM_DIR: new URL('../../sample/upstream', import.meta.url).pathname,
+      ...env,
+    });
+    expect(exitCode).toBe(1);
+    expect(stdout).toBe('');
+    expect(stderr).toContain(text);
+  });
+});
