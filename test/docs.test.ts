@@ -1,0 +1,14 @@
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { renderDocs } from '../scripts/docs.ts';
+
+const documents = await renderDocs();
+
+describe('the tables in the docs', () => {
+  it.each(documents.map(({ file, now, wanted }) => [path.basename(file), now, wanted]))(
+    'of %s are what the code says; `npm run docs` writes them anew',
+    (_name, now, wanted) => {
+      expect(now).toBe(wanted);
+    },
+  );
+});
