@@ -55,6 +55,11 @@ export class LotusError extends Error {
   }
 }
 
+/** What whoever has aborted a signal gets. */
+export function cancelled(): LotusError {
+  return new LotusError('cancelled', 'Cancelled.');
+}
+
 /** A mistake in how the program was called or configured: the CLI answers it with exit code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';

@@ -16,7 +16,12 @@ interface Count {
 
 const ROOT = path.join(import.meta.dirname, '..');
 const config = readConfig({ ...process.env, LOTUS_SAMPLE: '1' });
-await provision(config, process.env, (line) => console.error(line), 'dev');
+await provision({
+  config,
+  env: process.env,
+  profile: 'dev',
+  report: (line) => console.error(line),
+});
 const venv = path.join(config.workspace, 'venv', 'bin');
 const python = path.join(venv, 'python');
 const reports = await mkdtemp(path.join(os.tmpdir(), 'lotus-worker-test-'));

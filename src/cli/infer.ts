@@ -1,6 +1,6 @@
 import { mkdir, readFile, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { asLotusError, LotusError, messageOf, UsageError } from '../errors.ts';
+import { asLotusError, cancelled, LotusError, messageOf, UsageError } from '../errors.ts';
 import type { Facts } from '../job/answer.ts';
 import { inferImage } from '../job/run.ts';
 import { type JobOptions, parseJobOptions } from '../job/schema.ts';
@@ -8,7 +8,6 @@ import { OutputNames } from '../storage/names.ts';
 import type { Model } from '../worker/model.ts';
 import { findImages, type Input } from './inputs.ts';
 import {
-  EXIT_INTERRUPTED,
   interruptSignal,
   openSession,
   type Session,
@@ -45,8 +44,8 @@ const AHEAD = 1;
 /**
  * `lotus-worker infer`: a map for each image.
  *
- * @returns the exit code: 0 all well, 1 some failed, 130 interrupted.
- * @throws UsageError, SetupError, or LotusError when the model cannot be loaded.
+ * @returns the exit code: 0 all well, 1 some failed.
+ * @throws UsageError, SetupError, or LotusError when the model cannot be loaded, or `cancelled`.
  */
 export async function infer(paths: readonly string[], flags: InferFlags): Promise<number> {
   const options = readOptions(flags);
@@ -91,7 +90,7 @@ async function inferAll(batch: Batch): Promise<number> {
   const seconds = ((performance.now() - since) / 1000).toFixed(1);
   const rest = signal.aborted ? `, ${inputs.length - done} interrupted` : '';
   terminal.note(`${done - failed} done, ${failed} failed${rest} in ${seconds} s`);
-  if (signal.aborted) return EXIT_INTERRUPTED;
+  if (signal.aborted) throw cancelled();
   return failed === 0 ? 0 : 1;
 }
 

@@ -8,6 +8,7 @@ import { NORMALIZE_MODES, RESAMPLE_METHODS } from '../worker/protocol.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
+const EXIT_INTERRUPTED = 130; // as a shell reports Ctrl-C: 128 and the signal's number
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0); // the reader, `head` say, has had enough
@@ -33,6 +34,10 @@ function report(error: unknown): number {
   if (error instanceof UsageError) {
     process.stderr.write(`error: ${error.message}\n`);
     return EXIT_USAGE;
+  }
+  if (error instanceof LotusError && error.code === 'cancelled') {
+    process.stderr.write('interrupted\n');
+    return EXIT_INTERRUPTED;
   }
   if (error instanceof SetupError || error instanceof LotusError) {
     const code = error instanceof LotusError ? ` [${error.code}]` : '';

@@ -30,9 +30,9 @@ export async function openSession(flags: SettingFlags, terminal: Terminal): Prom
 }
 
 /** Make the workspace ready, showing what is done, and start the model. */
-export async function startModel(session: Session, signal?: AbortSignal): Promise<Model> {
+export async function startModel(session: Session, signal: AbortSignal): Promise<Model> {
   const { config, env, log, terminal } = session;
-  await provision(config, env, (line) => terminal.note(line));
+  await provision({ config, env, signal, report: (line) => terminal.note(line) });
   terminal.status(`loading ${config.model.name}`);
   try {
     return await Model.start({
@@ -47,15 +47,12 @@ export async function startModel(session: Session, signal?: AbortSignal): Promis
   }
 }
 
-/** The exit code of a program that Ctrl-C ended: 128 and the signal's number. */
-export const EXIT_INTERRUPTED = 130;
-
 /** Aborts on the first Ctrl-C or SIGTERM, so that things end in order; the second one exits at once. */
 export function interruptSignal(): AbortSignal {
   const controller = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
-      if (controller.signal.aborted) process.exit(EXIT_INTERRUPTED);
+      if (controller.signal.aborted) process.exit(130);
       controller.abort();
     });
   }

@@ -2,7 +2,7 @@ import { mkdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { execa } from 'execa';
 import type { Config } from '../config.ts';
-import { SetupError } from '../errors.ts';
+import { cancelled, SetupError } from '../errors.ts';
 import type { Step } from './step.ts';
 import { buildAside } from './switch.ts';
 
@@ -10,7 +10,7 @@ import { buildAside } from './switch.ts';
  * The step that provides upstream's checkout: the operator's own as it is, or `upstream/<commit>`, fetched
  * shallowly and verified to be that commit.
  */
-export function upstreamStep(config: Config): Step {
+export function upstreamStep(config: Config, signal?: AbortSignal): Step {
   const { upstreamDir, upstreamSource } = config;
   return {
     name: 'upstream',
@@ -26,7 +26,7 @@ export function upstreamStep(config: Config): Step {
       if (upstreamSource === null) throw new Error('an own checkout is never made');
       report(`fetching ${upstreamSource.commit} from ${withoutCredentials(upstreamSource.url)}`);
       await mkdir(path.dirname(upstreamDir), { recursive: true });
-      await buildAside(upstreamDir, (aside) => fetchCommit(aside, upstreamSource));
+      await buildAside(upstreamDir, (aside) => fetchCommit(aside, upstreamSource, signal));
       return upstreamDir;
     },
   };
@@ -40,12 +40,14 @@ async function isCheckout(dir: string): Promise<boolean> {
 async function fetchCommit(
   dir: string,
   { url, commit }: { url: string; commit: string },
+  signal?: AbortSignal,
 ): Promise<void> {
   const shown = withoutCredentials(url);
-  await git(dir, ['init', '--quiet'], shown);
-  await git(dir, ['fetch', '--quiet', '--depth', '1', '--no-tags', '--', url, commit], shown);
-  await git(dir, ['checkout', '--quiet', '--detach', 'FETCH_HEAD'], shown);
-  const head = await git(dir, ['rev-parse', 'HEAD'], shown);
+  const git = (...args: string[]) => runGit(dir, args, shown, signal);
+  await git('init', '--quiet');
+  await git('fetch', '--quiet', '--depth', '1', '--no-tags', '--', url, commit);
+  await git('checkout', '--quiet', '--detach', 'FETCH_HEAD');
+  const head = await git('rev-parse', 'HEAD');
   if (head !== commit) {
     throw new SetupError(`${shown} gave commit ${head}, not ${commit}; check LOTUS_UPSTREAM_URL.`);
   }
@@ -57,14 +59,21 @@ async function fetchCommit(
   }
 }
 
-async function git(dir: string, args: readonly string[], source: string): Promise<string> {
-  const { failed, stdout, stderr, code, shortMessage } = await execa('git', args, {
+async function runGit(
+  dir: string,
+  args: readonly string[],
+  source: string,
+  signal?: AbortSignal,
+): Promise<string> {
+  const { failed, isCanceled, stdout, stderr, code, shortMessage } = await execa('git', args, {
     cwd: dir,
     reject: false,
     stdin: 'ignore',
+    ...(signal && { cancelSignal: signal }),
     env: { GIT_TERMINAL_PROMPT: '0' }, // nobody is there to answer
   });
   if (!failed) return stdout.trim();
+  if (isCanceled) throw cancelled();
   if (code === 'ENOENT') {
     throw new SetupError('git is needed to fetch upstream: install it, or set LOTUS_UPSTREAM_DIR.');
   }

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { execa } from 'execa';
 import { PYTHON_ROOT } from '../app.ts';
 import type { Config, Environment } from '../config.ts';
-import { SetupError } from '../errors.ts';
+import { cancelled, SetupError } from '../errors.ts';
 import { findInterpreter, PYTHON_MINOR } from './interpreter.ts';
 import type { Report, Step } from './step.ts';
 import { buildAside, switchLink } from './switch.ts';
@@ -25,6 +25,13 @@ interface Stamp {
 /** What the model process imports first of all; the rest is upstream's. */
 const PROOF = 'import torch, torchvision, diffusers, transformers, matplotlib, tensorboard';
 
+interface VenvOptions {
+  config: Config;
+  env: Environment;
+  profile: Profile;
+  signal?: AbortSignal | undefined;
+}
+
 /**
  * The step that makes `venv`, a link to `venvs/<profile>-<digest>`: a venv of Python 3.12 with exactly what
  * the lock names, by its hashes.
@@ -32,7 +39,8 @@ const PROOF = 'import torch, torchvision, diffusers, transformers, matplotlib, t
  * The digest is the lock's, so a changed lock gives another venv; the old one stays until somebody removes
  * it. A development venv serves where a runtime one is asked for, since its lock holds the other's.
  */
-export async function venvStep(config: Config, env: Environment, profile: Profile): Promise<Step> {
+export async function venvStep(options: VenvOptions): Promise<Step> {
+  const { config, profile } = options;
   const digest = await lockDigest(profile);
   const target = path.join(config.workspace, 'venvs', `${profile}-${digest}`);
   const link = path.join(config.workspace, 'venv');
@@ -45,7 +53,7 @@ export async function venvStep(config: Config, env: Environment, profile: Profil
     async make(report) {
       if (!(await serves(target, digest))) {
         await rm(target, { recursive: true, force: true }); // its interpreter is gone
-        await build({ config, env, profile, target, report });
+        await build({ ...options, target, report });
       }
       await switchLink(link, target);
       return `${what} in ${target}`;
@@ -78,15 +86,8 @@ function pythonOf(venv: string): string {
   return path.join(venv, 'bin', 'python');
 }
 
-interface Build {
-  config: Config;
-  env: Environment;
-  profile: Profile;
-  target: string;
-  report: Report;
-}
-
-async function build({ config, env, profile, target, report }: Build): Promise<void> {
+async function build(options: VenvOptions & { target: string; report: Report }): Promise<void> {
+  const { config, env, profile, target, report } = options;
   const uv = config.uv ?? 'uv';
   await requireUv(uv);
   const interpreter = await findInterpreter({ env, wanted: config.python, uv }, report);
@@ -94,16 +95,13 @@ async function build({ config, env, profile, target, report }: Build): Promise<v
   await mkdir(path.dirname(target), { recursive: true });
   await buildAside(target, async (aside) => {
     const python = pythonOf(aside);
-    await run(
-      uv,
-      ['venv', '--relocatable', '--allow-existing', '--python', interpreter, aside],
-      config,
-    );
+    const venv = ['venv', '--relocatable', '--allow-existing', '--python', interpreter, aside];
+    await run(uv, venv, options);
     // With byte code the imports take a third of the time, and the venv may be read-only later.
-    const options = ['--python', python, '--require-hashes', '--compile-bytecode'];
-    await run(uv, ['pip', 'install', ...options, '--requirements', lockFile(profile)], config);
+    const how = ['--python', python, '--require-hashes', '--compile-bytecode'];
+    await run(uv, ['pip', 'install', ...how, '--requirements', lockFile(profile)], options);
     report('proving it by its imports');
-    await run(python, ['-I', '-c', PROOF], config);
+    await run(python, ['-I', '-c', PROOF], options);
     const profiles: Profile[] = profile === 'dev' ? ['dev', 'runtime'] : ['runtime'];
     const stamp: Stamp = { locks: await Promise.all(profiles.map(lockDigest)), interpreter };
     await writeFile(path.join(aside, STAMP), `${JSON.stringify(stamp, null, 2)}\n`);
@@ -121,15 +119,18 @@ async function requireUv(uv: string): Promise<void> {
 }
 
 /** Run a program, its progress on our standard error. */
-async function run(file: string, args: readonly string[], config: Config): Promise<void> {
-  const { failed, shortMessage, stderr } = await execa(file, args, {
+async function run(file: string, args: readonly string[], options: VenvOptions): Promise<void> {
+  const { config, signal } = options;
+  const { failed, isCanceled, shortMessage, stderr } = await execa(file, args, {
     reject: false,
     stdin: 'ignore',
     stdout: 'ignore',
     stderr: process.stderr.isTTY ? ['pipe', 'inherit'] : 'pipe',
     env: { UV_CACHE_DIR: config.uvCache },
+    ...(signal && { cancelSignal: signal }),
   });
   if (!failed) return;
+  if (isCanceled) throw cancelled();
   const last = stderr.trim().split('\n').slice(-15).join('\n');
   throw new SetupError(
     `${shortMessage}\n${last}\nCheck the network and the free space, and run it again: it goes on from uv's cache.`,

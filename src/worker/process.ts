@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
-import { LotusError, messageOf } from '../errors.ts';
+import { cancelled, LotusError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { LineFramer } from './framing.ts';
 import {
@@ -163,7 +163,7 @@ export class WorkerProcess {
    */
   async run(request: Omit<RunRequest, 'type' | 'id'>, wait: WaitOptions): Promise<Result> {
     if (this.#state !== 'ready') throw this.#unavailable();
-    if (wait.signal?.aborted) throw new LotusError('cancelled', 'Cancelled.');
+    if (wait.signal?.aborted) throw cancelled(); // before the process has heard of it
     this.#enter('running');
     const reply = await this.#ask({ ...request, type: 'run', id: this.#nextId() }, wait);
     if (reply.type !== 'result') throw this.#violation(reply, 'result');
@@ -224,7 +224,8 @@ export class WorkerProcess {
     const deadline = AbortSignal.timeout(wait.timeoutMs);
     const stop = wait.signal ? AbortSignal.any([deadline, wait.signal]) : deadline;
     const giveUp = () => void this.#giveUp(request, deadline.aborted, wait.timeoutMs);
-    stop.addEventListener('abort', giveUp, { once: true });
+    if (stop.aborted) giveUp();
+    else stop.addEventListener('abort', giveUp, { once: true });
     try {
       return await pending.settle.promise;
     } finally {
@@ -239,7 +240,7 @@ export class WorkerProcess {
     if (!pending) return;
     const error = late
       ? new LotusError('timed_out', `The model did not answer in ${timeoutMs / 1000} s.`)
-      : new LotusError('cancelled', 'Cancelled.');
+      : cancelled();
     pending.givenUp = error;
     if (request.type === 'run') {
       this.#send({ type: 'cancel', id: request.id });

@@ -1,6 +1,8 @@
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { VERSION } from '../../src/app.ts';
-import { start } from './cli.ts';
+import { start, temporaryFolder } from './cli.ts';
 
 describe('the command line', () => {
   it('says its version', async () => {
@@ -44,6 +46,18 @@ describe('the command line', () => {
     const { exitCode, stderr } = await start(['warmup'], { LOTUS_JOB_TIMEOUT: 'soon' });
     expect(exitCode).toBe(2);
     expect(stderr).toContain('LOTUS_JOB_TIMEOUT="soon"');
+  });
+
+  it('leaves nothing half made when it is interrupted while it sets things up', async () => {
+    const workspace = path.join(await temporaryFolder(), 'Lotus');
+    const running = start(['warmup'], { WORKSPACE: workspace });
+    for await (const line of running.iterable({ from: 'stderr' })) {
+      if (line.startsWith('venv: installing')) running.kill('SIGINT');
+    }
+    const { exitCode, stderr } = await running;
+    expect(exitCode).toBe(130);
+    expect(stderr).toMatch(/^interrupted$/m);
+    expect(await readdir(path.join(workspace, 'venvs'))).toEqual([]);
   });
 
   it.each([

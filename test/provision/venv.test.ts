@@ -31,7 +31,10 @@ afterAll(() => rm(dir, { recursive: true, force: true }));
 async function provide(env: Record<string, string> = {}, at = workspace) {
   const settings = { UV_CACHE_DIR: readConfig(process.env).uvCache, ...process.env };
   const config = readConfig({ ...settings, ...env, WORKSPACE: at });
-  const [outcome] = await takeSteps([await venvStep(config, process.env, 'runtime')], () => {});
+  const [outcome] = await takeSteps(
+    [await venvStep({ config, env: process.env, profile: 'runtime' })],
+    () => {},
+  );
   return { ...outcome, python: path.join(config.workspace, 'venv', 'bin', 'python') };
 }
 
