@@ -4,6 +4,7 @@ import importlib
 import inspect
 import logging
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from lotus_worker.attention import choose_attention
 from lotus_worker.errors import WorkerError
+from lotus_worker.memory import is_out_of_memory
 from lotus_worker.protocol import Attention, Load
 from lotus_worker.stages import Stages
 
@@ -107,6 +109,8 @@ def import_upstream(root: Path) -> type[Any]:
     hint = "point LOTUS_UPSTREAM_DIR at a checkout of EnVision-Research/Lotus, or unset it"
     if not (root / "pipeline.py").is_file():
         raise WorkerError("incompatible_upstream", f"no pipeline.py in {root}; {hint}")
+    # diffusers says so at every start, and it is upstream's to change.
+    warnings.filterwarnings("ignore", "`LoraLoaderMixin` is deprecated", FutureWarning)
     sys.path.insert(0, str(root))
     try:
         pipeline_class = importlib.import_module("pipeline").LotusDPipeline
@@ -171,7 +175,9 @@ def open_checkpoint(pipeline_class: type[Any], folder: Path, dtype: torch.dtype)
         pipeline = pipeline_class.from_pretrained(
             folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
         )
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+    except Exception as error:  # diffusers, transformers and safetensors each have their own
+        if is_out_of_memory(error):
+            raise
         logger.exception("cannot load the checkpoint")
         raise WorkerError(
             "incompatible_model", f"cannot load the checkpoint in {folder}: {error}"
@@ -199,6 +205,10 @@ def encode_empty_prompt(pipeline: Any) -> torch.Tensor:
 
 
 def _not_lotus_d(pipeline: Any) -> str | None:
+    for name in ("unet", "vae", "text_encoder"):
+        # What the files lack stays without memory, and is only missed when it is used.
+        if any(parameter.is_meta for parameter in getattr(pipeline, name).parameters()):
+            return f"lacks weights of its {name}"
     unet, latent_channels = pipeline.unet.config, pipeline.vae.config.latent_channels
     if unet.in_channels == 2 * latent_channels:
         return "is a generation model (Lotus-G); this worker runs regression models (Lotus-D)"

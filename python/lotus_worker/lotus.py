@@ -6,7 +6,6 @@ channels is taken before scaling back, on the device (the two commute); and scal
 here, so that `upsample_method` can choose how.
 """
 
-import errno
 import gc
 import logging
 from collections.abc import Callable
@@ -15,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.attention_processor import AttnProcessor2_0
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
 
 from lotus_worker.errors import WorkerError
 from lotus_worker.loading import Loaded, load
+from lotus_worker.memory import is_out_of_memory
 from lotus_worker.planes import quantize, value_range, write_planes
 from lotus_worker.protocol import Image, Load, Options, Ready, ResampleMethod, Result, Run
 from lotus_worker.stages import RUN_STAGES, Stages
@@ -75,7 +76,7 @@ class Lotus:
         except (RuntimeError, MemoryError, OSError) as error:
             if not is_out_of_memory(error):
                 raise
-            message = str(error).splitlines()[0]
+            message = str(error).partition("\n")[0] or type(error).__name__
         # Out of the except block, so that the traceback no longer holds the run's tensors.
         self._free_memory()
         size = f"{request.image.width}x{request.image.height}"
@@ -156,9 +157,9 @@ class Lotus:
             self._loaded, dtype=torch.float32, prompt_embeds=self._loaded.prompt_embeds.float()
         )
         kernels = pipeline.unet.attn_processors
-        pipeline.to(torch.float32)
-        pipeline.unet.set_default_attn_processor()  # flash-attn takes no float32
         try:
+            pipeline.to(torch.float32)
+            pipeline.unet.set_attn_processor(AttnProcessor2_0())  # flash-attn takes no float32
             return predict(wide, rgb, options, stages)
         finally:
             pipeline.to(self._loaded.dtype)
@@ -263,16 +264,6 @@ def processing_size(width: int, height: int, processing_res: int | None) -> tupl
     return int(width * factor), int(height * factor)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory, the card's or the machine's, ran out."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    # torch's CPU allocator has no exception of its own.
-    return "DefaultCPUAllocator" in str(error)
-
-
 def _admit_shape(image: Image, options: Options, smallest: int) -> None:
     """Refuse what would fail inside a convolution: less than one latent along an edge."""
     width, height = processing_size(image.width, image.height, options.processing_res)
@@ -290,9 +281,10 @@ def _warnings(
 ) -> list[str]:
     warnings: list[str] = []
     if low == high:
-        warnings.append(f"the map is flat: every value is {low:.6g}, so every pixel is 0")
-    elif between[0] == between[1]:
-        warnings.append("nearly all values are equal, so every pixel is 0; try normalize=minmax")
+        warnings.append(f"the map is flat: every value is {low:.6g}")
+    if between[0] == between[1]:
+        hint = "" if low == high else ", since nearly all values are equal; try normalize=minmax"
+        warnings.append(f"every pixel is 0{hint}")
     if computed_in != wanted:
         warnings.append("float16 was not finite for this image; it was computed again in float32")
     return warnings

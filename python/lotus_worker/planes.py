@@ -60,8 +60,9 @@ def _bounds(depth: torch.Tensor, normalize: Normalize) -> tuple[float, float]:
         return 0.0, 1.0
     if normalize == "minmax":
         return depth.min().item(), depth.max().item()
-    flat = depth.flatten()
-    last = flat.numel() - 1
-    # Nearest rank by kthvalue: torch.quantile refuses more than 2^24 values.
-    low, high = (1 + round(share * last) for share in (PERCENTILE, 1 - PERCENTILE))
-    return flat.kthvalue(low).values.item(), flat.kthvalue(high).values.item()
+    # Nearest rank, sorted: torch.quantile refuses more than 2^24 values, and kthvalue takes the
+    # square of their number when they are in order, as those of a slope are.
+    ranked = depth.flatten().sort().values
+    last = ranked.numel() - 1
+    low, high = (round(share * last) for share in (PERCENTILE, 1 - PERCENTILE))
+    return ranked[low].item(), ranked[high].item()

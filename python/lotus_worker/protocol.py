@@ -278,7 +278,7 @@ def encode(message: Request | Reply) -> bytes:
 def _parse(line: bytes, kinds: Mapping[str, type[Any]]) -> Any:
     try:
         value = json.loads(line.decode(), parse_constant=_refuse_constant)
-    except ValueError as error:  # covers UnicodeDecodeError and JSONDecodeError
+    except (ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no JSON
         raise ProtocolError(f"not a line of JSON: {error}") from None
     if not isinstance(value, dict):
         raise ProtocolError(f"a message is an object, not {type(value).__name__}")
@@ -306,6 +306,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     """Check a JSON value against a type hint and return it as that type."""
     if hint is float and type(value) in (int, float) and math.isfinite(value):
         return float(value)
+    if hint is str and isinstance(value, str):
+        value.encode()  # a lone surrogate can come in as an escape, and go nowhere: ValueError
     if type(value) is hint:  # not isinstance: True is no integer here
         return value
     if is_dataclass(hint) and isinstance(value, dict):

@@ -104,7 +104,8 @@ class Server:
         stages = Stages(LOAD_STAGES, on_stage)
         stages.begin("imports")
         # Here and not above: importing torch takes seconds, and `hello` goes out before.
-        from lotus_worker.lotus import Lotus, is_out_of_memory
+        from lotus_worker.lotus import Lotus
+        from lotus_worker.memory import is_out_of_memory
 
         try:
             self._lotus = Lotus(request, stages)

@@ -107,7 +107,8 @@ async function inferOne(input: Input, names: OutputNames, batch: Batch): Promise
       (format) => paths[options.output_formats.indexOf(format)] ?? '',
       { model, modelName: config.model.name, prediction: config.model.prediction, signal },
     );
-    const outputs = files.map((file) => path.relative('', file.path));
+    // As --output was given, and not as it really is.
+    const outputs = files.map((file) => path.join(batch.flags.output, path.basename(file.path)));
     return { input: input.file, ok: true, outputs, ...facts };
   } catch (error) {
     const { message, code, status, cause } = asLotusError(error);
