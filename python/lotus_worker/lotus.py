@@ -239,6 +239,8 @@ def read_rgb(image: Image) -> torch.Tensor:
     try:
         values = np.memmap(image.path, dtype=np.uint8, mode="c")
     except (OSError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         raise WorkerError("bad_request", f"cannot map {image.path}: {error}") from error
     expected = image.height * image.width * 3
     if values.size != expected:

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, BinaryIO
 
 import lotus_worker
-from lotus_worker.errors import WorkerError
+from lotus_worker.errors import ErrorCode, WorkerError
 from lotus_worker.protocol import (
     MAX_LINE_BYTES,
     PROTOCOL_VERSION,
@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 #: What `hello` tells the version of.
 PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "flash-attn")
 
+#: A message may quote what it complains of; a reply must not grow too long by it.
+MAX_MESSAGE_CHARS = 4000
+
 #: Exit codes. 2 is what Node logs as "the two sides disagree", 3 as "not healthy any more".
 EXIT_PROTOCOL_ERROR = 2
 EXIT_UNHEALTHY = 3
@@ -62,7 +65,7 @@ class Server:
         self._replies = replies
         self._write_lock = threading.Lock()
         self._work: queue.SimpleQueue[Load | Run | Shutdown] = queue.SimpleQueue()
-        self._cancelled: dict[str, threading.Event] = {}  # of the runs that are not over yet
+        self._runs: dict[str, threading.Event] = {}  # not over yet; set: cancelled
         self._lotus: Lotus | None = None
 
     def serve(self) -> int:
@@ -85,13 +88,13 @@ class Server:
             self._send(self._load(request) if isinstance(request, Load) else self._run(request))
             return True
         except WorkerError as error:
-            self._send(Error(request.id, error.code, str(error), error.healthy))
+            self._send_error(request.id, error.code, str(error), healthy=error.healthy)
             return error.healthy
         except Exception as error:
             # Nothing is known of the state that is left behind, least of all on a GPU.
             logger.exception("cannot %s", request.type)
             message = f"{type(error).__name__}: {error}"
-            self._send(Error(request.id, "internal", message, healthy=False))
+            self._send_error(request.id, "internal", message, healthy=False)
             return False
 
     def _load(self, request: Load) -> Reply:
@@ -117,8 +120,10 @@ class Server:
         return self._lotus.ready
 
     def _run(self, request: Run) -> Reply:
+        cancelled = self._runs.setdefault(request.id, threading.Event())
+
         def on_stage(stage: str, fraction: float) -> None:
-            if self._cancelled[request.id].is_set():
+            if cancelled.is_set():
                 raise WorkerError("cancelled", f"cancelled before stage {stage}")
             self._send(Progress(request.id, stage, fraction))
 
@@ -127,7 +132,7 @@ class Server:
                 raise WorkerError("bad_request", "no model is loaded")
             return self._lotus.run(request, on_stage)
         finally:
-            del self._cancelled[request.id]
+            self._runs.pop(request.id, None)
 
     def _read(self) -> None:
         """Read requests until the end of input; runs in a thread of its own."""
@@ -136,7 +141,7 @@ class Server:
             try:
                 self._receive(_parse_line(line))
             except ProtocolError as error:
-                self._send(Error(None, "bad_request", str(error), healthy=False))
+                self._send_error(None, "bad_request", str(error), healthy=False)
                 self._exit(EXIT_PROTOCOL_ERROR)
         self._exit(0)
 
@@ -145,13 +150,20 @@ class Server:
             case Ping():
                 self._send(Pong(request.id))
             case Cancel():
-                if event := self._cancelled.get(request.id):
-                    event.set()
+                if cancelled := self._runs.get(request.id):
+                    cancelled.set()
             case Run():
-                self._cancelled[request.id] = threading.Event()
+                self._runs[request.id] = threading.Event()
                 self._work.put(request)
             case Load() | Shutdown():
                 self._work.put(request)
+
+    def _send_error(
+        self, request_id: str | None, code: ErrorCode, message: str, *, healthy: bool
+    ) -> None:
+        # It may quote what UTF-8 cannot write.
+        readable = message[:MAX_MESSAGE_CHARS].encode(errors="backslashreplace").decode()
+        self._send(Error(request_id, code, readable, healthy))
 
     def _send(self, reply: Reply) -> None:
         line = encode(reply)
@@ -169,11 +181,12 @@ class Server:
 
 
 def _parse_line(line: bytes) -> Request:
-    if not line.endswith(b"\n"):
-        if len(line) > MAX_LINE_BYTES:
-            raise ProtocolError(f"a line is at most {MAX_LINE_BYTES} bytes")
+    message = line.removesuffix(b"\n")
+    if len(message) > MAX_LINE_BYTES:
+        raise ProtocolError(f"a line is at most {MAX_LINE_BYTES} bytes")
+    if message == line:
         raise ProtocolError(f"input ended in the middle of a line: {line[:80]!r}")
-    return parse_request(line[:-1])
+    return parse_request(message)
 
 
 def _versions() -> dict[str, str | None]:
