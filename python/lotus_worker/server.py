@@ -143,6 +143,9 @@ class Server:
             except ProtocolError as error:
                 self._send_error(None, "bad_request", str(error), healthy=False)
                 self._exit(EXIT_PROTOCOL_ERROR)
+            except Exception:  # a mistake of ours: without this thread the process would only hang
+                logger.exception("cannot read requests any more")
+                self._exit(EXIT_UNHEALTHY)
         self._exit(0)
 
     def _receive(self, request: Request) -> None:
