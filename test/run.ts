@@ -36,7 +36,11 @@ async function tool(title: string, file: string, ...args: string[]): Promise<boo
     stdin: 'ignore',
     stdout: 'inherit',
     stderr: 'inherit',
-    env: { PYTHONPATH: path.join(ROOT, 'python') },
+    env: {
+      PYTHONPATH: path.join(ROOT, 'python'),
+      // The tools' first lines ask for `node`, which on the PATH may be an older one.
+      PATH: `${path.dirname(process.execPath)}${path.delimiter}${process.env.PATH}`,
+    },
   });
   return !failed;
 }
@@ -49,7 +53,8 @@ async function vitest(): Promise<Count> {
   const report = path.join(reports, 'vitest.json');
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
   const fine = await tool('vitest', 'vitest', 'run', ...reporters);
-  const { numPassedTests, numFailedTests } = JSON.parse(await readFile(report, 'utf8'));
+  const found = await readFile(report, 'utf8').catch(() => '{}'); // it broke down before it wrote one
+  const { numPassedTests = 0, numFailedTests = 0 } = JSON.parse(found);
   // A file that cannot be read at all is no failed test, and still a failure.
   const failed = numFailedTests || (fine ? 0 : 1);
   return { passed: numPassedTests, failed };
@@ -58,9 +63,9 @@ async function vitest(): Promise<Count> {
 async function pytest(): Promise<Count> {
   const report = path.join(reports, 'pytest.xml');
   const fine = await tool('pytest', python, '-m', 'pytest', 'python', '-q', `--junitxml=${report}`);
-  const xml = await readFile(report, 'utf8');
+  const xml = await readFile(report, 'utf8').catch(() => '');
   const count = (name: string) =>
-    Number(new RegExp(`<testsuite [^>]*\\b${name}="(\\d+)"`).exec(xml)?.[1]);
+    Number(new RegExp(`<testsuite [^>]*\\b${name}="(\\d+)"`).exec(xml)?.[1] ?? 0);
   const failed = count('failures') + count('errors');
   return {
     passed: count('tests') - failed - count('skipped'),
