@@ -152,7 +152,7 @@ def find_checkpoint(model: str, revision: str | None) -> tuple[Path, str | None]
         raise WorkerError(
             "model_not_found", f"{error} MODEL_ID is a hub id or an absolute path"
         ) from None
-    except OSError as error:  # the hub's own errors are OSErrors too
+    except Exception as error:  # the hub's own errors are of many kinds
         at = f" at revision {revision}" if revision else ""
         raise WorkerError(
             "model_not_found",

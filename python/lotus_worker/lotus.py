@@ -214,7 +214,7 @@ def predict(
             ).images
     finally:
         hook.remove()
-    if not all(finite):
+    if finite != [True]:
         return None
     red, green, blue = image.float()
     # numpy's mean over the last axis adds in this order and divides: the same bits as upstream's.

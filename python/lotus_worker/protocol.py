@@ -184,7 +184,7 @@ class Ready:
     id: str
     model: str
     revision: str | None  # the commit on the hub; None for a folder
-    device: str  # cpu, or cuda and the card's name
+    device: str  # cpu, or the card's name
     dtype: Literal["float16", "float32"]
     attention: Attention
     timings_ms: dict[str, float]  # a value a stage of loading

@@ -47,7 +47,7 @@ PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "flash
 #: A message may quote what it complains of; a reply must not grow too long by it.
 MAX_MESSAGE_CHARS = 4000
 
-#: Exit codes. 2 is what Node logs as "the two sides disagree", 3 as "not healthy any more".
+#: Exit codes; docs/protocol.md has them all.
 EXIT_PROTOCOL_ERROR = 2
 EXIT_UNHEALTHY = 3
 

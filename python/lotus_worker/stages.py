@@ -29,7 +29,7 @@ class Stages:
     """The stages of one load or one run, in order.
 
     Args:
-        names: every stage, in order; `begin` is called with each at most once.
+        names: every stage, in order.
         on_begin: called with the stage's name and the fraction of stages already behind it. It may
             raise to stop the work: that is how a run is cancelled.
         synchronize: waits for the device, so that a stage's time is its own and not that of the

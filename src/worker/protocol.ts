@@ -90,8 +90,8 @@ const ping = z.strictObject({ type: z.literal('ping'), id: z.string() });
 /** Finish what was asked for and exit. */
 const shutdown = z.strictObject({ type: z.literal('shutdown') });
 
-/** The first line, at once. */
-const hello = z.strictObject({
+/** The first line, at once. Not strict: another version may have more to say, and its number tells. */
+const hello = z.looseObject({
   type: z.literal('hello'),
   protocol: z.int(),
   pid: z.int(),
