@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
@@ -169,7 +170,9 @@ function readModel(set: Settings): Config['model'] {
     const id = path.join(SAMPLE_ROOT, 'checkpoint');
     return { id, name: 'sample', revision: null, prediction: 'disparity' };
   }
-  const id = isPath(set.MODEL_ID) ? path.resolve(set.MODEL_ID) : set.MODEL_ID;
+  // A folder that is there is meant, though `models/lotus` could be on the hub too.
+  const isFolder = existsSync(path.join(set.MODEL_ID, 'model_index.json'));
+  const id = isFolder || isPath(set.MODEL_ID) ? path.resolve(set.MODEL_ID) : set.MODEL_ID;
   const name = path.isAbsolute(id) ? path.basename(id) : id;
   const released = RELEASED_MODELS[id] ?? releasedAs(name);
   if (released && (released.kind === 'G' || released.prediction === 'normals')) {

@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { execa } from 'execa';
 import type { Environment } from '../config.ts';
-import { SetupError } from '../errors.ts';
+import { cancelled, SetupError } from '../errors.ts';
 import type { Report } from './step.ts';
 
 /** The one that the locked packages are for. */
@@ -20,6 +20,9 @@ interface Search {
   /** LOTUS_PYTHON: this one or none. */
   wanted: string | undefined;
   uv: string;
+  /** What uv is told of where its own Pythons and its cache are. */
+  uvEnv?: Record<string, string>;
+  signal?: AbortSignal | undefined;
 }
 
 /**
@@ -32,7 +35,7 @@ interface Search {
  */
 export async function findInterpreter(search: Search, report: Report): Promise<string> {
   if (search.wanted !== undefined) {
-    const probed = await probe(search.wanted);
+    const probed = await probe(search.wanted, search.signal);
     if ('path' in probed) return probed.path;
     throw new SetupError(
       `LOTUS_PYTHON ${search.wanted} is no Python ${PYTHON_MINOR}: ${probed.fault}`,
@@ -40,11 +43,11 @@ export async function findInterpreter(search: Search, report: Report): Promise<s
   }
   const faults: string[] = [];
   for (const candidate of await candidates(search.env)) {
-    const probed = await probe(candidate);
+    const probed = await probe(candidate, search.signal);
     if ('path' in probed) return probed.path;
     if (probed.exists) faults.push(`  ${candidate}: ${probed.fault}`);
   }
-  return await uvsOwn(search.uv, faults, report);
+  return await uvsOwn(search, faults, report);
 }
 
 /** Where a Python 3.12 may be, most likely first. */
@@ -74,22 +77,29 @@ async function pyenvVersions(root: string): Promise<string[]> {
 
 type Probed = { path: string } | { exists: boolean; fault: string };
 
-async function probe(candidate: string): Promise<Probed> {
-  const { failed, stdout, stderr, code, shortMessage } = await execa(
+async function probe(candidate: string, signal: AbortSignal | undefined): Promise<Probed> {
+  const { failed, isCanceled, stdout, stderr, code, shortMessage } = await execa(
     candidate,
     ['-I', '-c', PROBE],
-    { reject: false, timeout: 20_000, stdin: 'ignore' },
+    { reject: false, timeout: 20_000, stdin: 'ignore', ...(signal && { cancelSignal: signal }) },
   );
+  if (isCanceled) throw cancelled();
   if (!failed) return { path: stdout.trim() };
   return { exists: code !== 'ENOENT', fault: stderr.trim().split('\n')[0] || (shortMessage ?? '') };
 }
 
-async function uvsOwn(uv: string, faults: readonly string[], report: Report): Promise<string> {
+async function uvsOwn(
+  { uv, uvEnv = {}, signal }: Search,
+  faults: readonly string[],
+  report: Report,
+): Promise<string> {
   report(`no Python ${PYTHON_MINOR} here; uv gets its own`);
   const managed = ['--managed-python', PYTHON_MINOR];
-  const installed = await execa(uv, ['python', 'install', ...managed], { reject: false });
-  const found = await execa(uv, ['python', 'find', ...managed], { reject: false });
-  const probed = found.failed ? null : await probe(found.stdout.trim());
+  const options = { reject: false, env: uvEnv, ...(signal && { cancelSignal: signal }) } as const;
+  const installed = await execa(uv, ['python', 'install', ...managed], options);
+  const found = await execa(uv, ['python', 'find', ...managed], options);
+  if (installed.isCanceled || found.isCanceled) throw cancelled();
+  const probed = found.failed ? null : await probe(found.stdout.trim(), signal);
   if (probed && 'path' in probed) return probed.path;
   const tried = faults.length > 0 ? ` Tried:\n${faults.join('\n')}\n` : ' ';
   throw new SetupError(

@@ -1,3 +1,5 @@
+import { SetupError } from '../errors.ts';
+
 /**
  * One step of making a workspace ready: `check -> do -> prove`. Each is idempotent, and leaves either
  * nothing or all of its result: what it makes is built aside and switched to at once.
@@ -22,6 +24,17 @@ export interface StepOutcome {
   ms: number;
 }
 
+/** What the file system refuses is the operator's to mend; everything else says for itself what it is. */
+function asSetupError(step: Step, error: unknown): never {
+  if (error instanceof Error && 'syscall' in error) {
+    throw new SetupError(
+      `${step.name}: ${error.message}. Check that WORKSPACE can be written to and has room.`,
+      { cause: error },
+    );
+  }
+  throw error;
+}
+
 /**
  * Take the steps in their order.
  *
@@ -34,7 +47,7 @@ export async function takeSteps(steps: readonly Step[], report: Report): Promise
     const since = performance.now();
     const tell: Report = (line) => report(`${step.name}: ${line}`);
     const found = await step.check();
-    const what = found ?? (await step.make(tell));
+    const what = found ?? (await step.make(tell).catch((error) => asSetupError(step, error)));
     const ms = Math.round(performance.now() - since);
     if (found === null) tell(`${what} (${(ms / 1000).toFixed(1)} s)`);
     outcomes.push({ name: step.name, made: found === null, what, ms });

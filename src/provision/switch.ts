@@ -20,11 +20,12 @@ export async function buildAside(
   await mkdir(aside, { recursive: true });
   try {
     await build(aside);
-    await rename(aside, target);
-  } catch (error) {
-    await rm(aside, { recursive: true, force: true });
-    const { code } = error as NodeJS.ErrnoException;
-    if (code !== 'ENOTEMPTY' && code !== 'EEXIST') throw error;
+    await rename(aside, target).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
+    });
+  } finally {
+    // With retries: what was killed may still be writing. After the rename there is nothing left.
+    await rm(aside, { recursive: true, force: true, maxRetries: 5 });
   }
 }
 

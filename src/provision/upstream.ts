@@ -70,7 +70,10 @@ async function runGit(
     reject: false,
     stdin: 'ignore',
     ...(signal && { cancelSignal: signal }),
-    env: { GIT_TERMINAL_PROMPT: '0' }, // nobody is there to answer
+    env: {
+      GIT_TERMINAL_PROMPT: '0', // nobody is there to answer
+      ...NO_OTHER_REPOSITORY,
+    },
   });
   if (!failed) return stdout.trim();
   if (isCanceled) throw cancelled();
@@ -82,6 +85,15 @@ async function runGit(
       ' LOTUS_UPSTREAM_URL and LOTUS_UPSTREAM_COMMIT, or set LOTUS_UPSTREAM_DIR to a checkout.',
   );
 }
+
+/** Inside a git hook these point at the caller's own repository, which is not ours to touch. */
+const NO_OTHER_REPOSITORY = {
+  GIT_DIR: undefined,
+  GIT_WORK_TREE: undefined,
+  GIT_INDEX_FILE: undefined,
+  GIT_COMMON_DIR: undefined,
+  GIT_OBJECT_DIRECTORY: undefined,
+};
 
 /** A text as it may be shown: an operator may have put a token into the URL. */
 function withoutCredentials(text: string): string {

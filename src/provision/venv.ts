@@ -87,10 +87,11 @@ function pythonOf(venv: string): string {
 }
 
 async function build(options: VenvOptions & { target: string; report: Report }): Promise<void> {
-  const { config, env, profile, target, report } = options;
+  const { config, env, profile, signal, target, report } = options;
   const uv = config.uv ?? 'uv';
   await requireUv(uv);
-  const interpreter = await findInterpreter({ env, wanted: config.python, uv }, report);
+  const search = { env, wanted: config.python, uv, uvEnv: uvEnvironment(config), signal };
+  const interpreter = await findInterpreter(search, report);
   report(`installing the ${profile} packages for ${interpreter}; with CUDA that is 7 GB`);
   await mkdir(path.dirname(target), { recursive: true });
   await buildAside(target, async (aside) => {
@@ -106,6 +107,14 @@ async function build(options: VenvOptions & { target: string; report: Report }):
     const stamp: Stamp = { locks: await Promise.all(profiles.map(lockDigest)), interpreter };
     await writeFile(path.join(aside, STAMP), `${JSON.stringify(stamp, null, 2)}\n`);
   });
+}
+
+/** uv keeps to the workspace too. */
+function uvEnvironment(config: Config): Record<string, string> {
+  return {
+    UV_CACHE_DIR: config.uvCache,
+    UV_PYTHON_INSTALL_DIR: path.join(config.workspace, 'pythons'),
+  };
 }
 
 async function requireUv(uv: string): Promise<void> {
@@ -126,7 +135,7 @@ async function run(file: string, args: readonly string[], options: VenvOptions):
     stdin: 'ignore',
     stdout: 'ignore',
     stderr: process.stderr.isTTY ? ['pipe', 'inherit'] : 'pipe',
-    env: { UV_CACHE_DIR: config.uvCache },
+    env: uvEnvironment(config),
     ...(signal && { cancelSignal: signal }),
   });
   if (!failed) return;

@@ -3,7 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { execa } from 'execa';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { readConfig } from '../../src/config.ts';
 import { SetupError } from '../../src/errors.ts';
 import { takeSteps } from '../../src/provision/step.ts';
@@ -54,6 +54,18 @@ describe('the upstream step', () => {
     await provide(settings);
     await rm(path.join(dir, 'repository'), { recursive: true });
     expect((await provide(settings)).outcome?.made).toBe(false);
+  });
+
+  it('does not touch the repository of a git hook that it is called in', async () => {
+    const { url, commits } = await repository();
+    const theirs = path.join(dir, 'repository', '.git');
+    const before = await readFile(path.join(theirs, 'HEAD'), 'utf8');
+    process.env.GIT_DIR = theirs;
+    onTestFinished(() => {
+      delete process.env.GIT_DIR;
+    });
+    await provide({ LOTUS_UPSTREAM_URL: url, LOTUS_UPSTREAM_COMMIT: commits[0] ?? '' });
+    expect(await readFile(path.join(theirs, 'HEAD'), 'utf8')).toBe(before);
   });
 
   it('keeps the checkouts of two commits beside each other', async () => {
