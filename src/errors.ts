@@ -60,6 +60,11 @@ export function cancelled(): LotusError {
   return new LotusError('cancelled', 'Cancelled.');
 }
 
+/** Whether an error is that one. */
+export function isCancelled(error: unknown): boolean {
+  return error instanceof LotusError && error.code === 'cancelled';
+}
+
 /** A mistake in how the program was called or configured: the CLI answers it with exit code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';

@@ -73,6 +73,7 @@ export function workerEnvironment(config: Config, env: Environment): Record<stri
     HF_HOME: config.hfHome,
     HF_HUB_CACHE: config.hubCache,
     HF_HUB_DISABLE_TELEMETRY: '1',
+    HF_HUB_ENABLE_HF_TRANSFER: '0', // an image may set it; its package is not among ours
     ...(fromFolder ? { HF_HUB_OFFLINE: '1' } : token !== undefined && { HF_TOKEN: token }),
   };
 }

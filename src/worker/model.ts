@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import type { Config, Environment } from '../config.ts';
-import { asLotusError, type LotusError } from '../errors.ts';
+import { asLotusError, cancelled, isCancelled, LotusError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { workerCommand } from './command.ts';
 import { type OnStage, type WorkerCommand, WorkerProcess } from './process.ts';
@@ -60,6 +60,7 @@ export class Model {
   #started: Started;
   #turn: Promise<unknown> = Promise.resolve();
   #hopeless: LotusError | undefined;
+  readonly #stopping = new AbortController();
 
   private constructor(options: ModelOptions, scratch: Scratch, started: Started) {
     this.#options = options;
@@ -105,8 +106,10 @@ export class Model {
     return result;
   }
 
-  /** End the process and remove the scratch folder. */
+  /** End the process and remove the scratch folder. What runs or waits is cancelled. */
   async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#turn; // it may be starting another process
     await this.#started.process.stop();
     await this.#scratch.close();
   }
@@ -116,6 +119,7 @@ export class Model {
     { options, picture, planes, signal }: RunRequestOptions,
     waitedMs: number,
   ): Promise<DepthMap> {
+    if (this.#stopping.signal.aborted || signal?.aborted) throw cancelled();
     await this.#revive();
     const since = performance.now();
     const name = randomUUID();
@@ -125,7 +129,14 @@ export class Model {
       uint8: planes.has('uint8') ? this.#scratch.path(`${name}.uint8`) : null,
     };
     try {
-      await writeFile(input, image.pixels);
+      await writeFile(input, image.pixels).catch((error) => {
+        throw new LotusError(
+          'internal',
+          `Cannot write to the scratch folder ${this.#scratch.dir}: ${messageOf(error)}. Set` +
+            ' LOTUS_SCRATCH_DIR to one with more room.',
+          { cause: error },
+        );
+      });
       const result = await this.#started.process.run(
         {
           image: { path: input, width: image.width, height: image.height },
@@ -133,7 +144,10 @@ export class Model {
           picture,
           planes: wanted,
         },
-        { timeoutMs: this.#options.config.jobTimeoutMs, signal },
+        {
+          timeoutMs: this.#options.config.jobTimeoutMs,
+          signal: signal ? AbortSignal.any([signal, this.#stopping.signal]) : this.#stopping.signal,
+        },
       );
       const [float32, uint8] = await Promise.all([read(wanted.float32), read(wanted.uint8)]);
       const timings_ms = {
@@ -154,8 +168,10 @@ export class Model {
     await this.#started.process.stop(); // its memory must be free before the next one loads
     this.#options.log.warn('starting the model process again');
     try {
-      this.#started = await startProcess(this.#options);
+      const { signal } = this.#stopping;
+      this.#started = await startProcess({ ...this.#options, signal });
     } catch (error) {
+      if (isCancelled(error)) throw error;
       this.#hopeless = asLotusError(error);
       throw this.#hopeless;
     }
@@ -172,7 +188,9 @@ interface Started {
 async function startProcess(options: ModelOptions): Promise<Started> {
   const { config, env, log, signal, onStage } = options;
   const since = performance.now();
-  const process = await WorkerProcess.start(options.command ?? workerCommand(config, env), log);
+  const process = await WorkerProcess.start(options.command ?? workerCommand(config, env), log, {
+    signal,
+  });
   const ready = await process.load(
     {
       // provisioning has put the checkout of a URL where this says

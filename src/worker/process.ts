@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
-import { cancelled, LotusError, messageOf } from '../errors.ts';
+import { cancelled, isCancelled, LotusError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { LineFramer } from './framing.ts';
 import {
@@ -37,6 +37,9 @@ export interface Patience {
   /** From `shutdown` to SIGTERM, and from SIGTERM to SIGKILL. */
   readonly stop: number;
 }
+
+/** From the end of the process until its pipes are closed from our side: time to read what is in them. */
+const LAST_WORDS_MS = 1_000;
 
 const PATIENCE: Patience = { hello: 60_000, cancel: 30_000, stop: 5_000 };
 
@@ -91,7 +94,7 @@ export class WorkerProcess {
     this.#child.stdout.on('data', (chunk: Buffer) => this.#read(chunk));
     this.#child.stderr.on('data', (chunk: Buffer) => this.#stderr.push(chunk));
     // Whatever it started goes with it; otherwise its pipes would stay open.
-    this.#child.nodeChildProcess.once('exit', () => this.#child.kill('SIGKILL'));
+    this.#child.nodeChildProcess.once('exit', () => this.#endPipes());
     this.#gone = this.#child.then((result) => this.#onExit(result));
   }
 
@@ -104,11 +107,11 @@ export class WorkerProcess {
   static async start(
     command: WorkerCommand,
     log: Log,
-    patience: Partial<Patience> = {},
+    { signal, ...patience }: Partial<Patience> & { signal?: AbortSignal | undefined } = {},
   ): Promise<WorkerProcess> {
     const worker = new WorkerProcess(command, log, { ...PATIENCE, ...patience });
     try {
-      await worker.#greet();
+      await worker.#greet(signal);
       return worker;
     } catch (error) {
       await worker.stop();
@@ -148,7 +151,7 @@ export class WorkerProcess {
       return reply;
     } catch (error) {
       await this.stop();
-      if (error instanceof LotusError && error.code === 'cancelled') throw error;
+      if (isCancelled(error)) throw error;
       throw new LotusError('model_unavailable', messageOf(error), { cause: error });
     }
   }
@@ -193,8 +196,11 @@ export class WorkerProcess {
     return this.#state === 'stopped' || this.#state === 'crashed';
   }
 
-  async #greet(): Promise<void> {
+  async #greet(signal: AbortSignal | undefined): Promise<void> {
+    const hangUp = () => this.#fail(cancelled());
+    signal?.addEventListener('abort', hangUp, { once: true });
     try {
+      if (signal?.aborted) hangUp();
       if (!(await settlesWithin(this.#hello.promise, this.#patience.hello))) {
         throw new Error(`it said nothing in ${this.#patience.hello / 1000} s`);
       }
@@ -210,8 +216,11 @@ export class WorkerProcess {
         'the model process has started',
       );
     } catch (error) {
+      if (isCancelled(error)) throw error;
       const message = `The model process did not start: ${messageOf(error)}`;
       throw new LotusError('model_unavailable', message, { cause: error });
+    } finally {
+      signal?.removeEventListener('abort', hangUp);
     }
   }
 
@@ -221,26 +230,25 @@ export class WorkerProcess {
     const pending: Pending = { settle: Promise.withResolvers(), onStage: wait.onStage };
     this.#pending.set(request.id, pending);
     this.#send(request);
-    const deadline = AbortSignal.timeout(wait.timeoutMs);
-    const stop = wait.signal ? AbortSignal.any([deadline, wait.signal]) : deadline;
-    const giveUp = () => void this.#giveUp(request, deadline.aborted, wait.timeoutMs);
-    if (stop.aborted) giveUp();
-    else stop.addEventListener('abort', giveUp, { once: true });
+    const late = () =>
+      new LotusError('timed_out', `The model did not answer in ${wait.timeoutMs / 1000} s.`);
+    const deadline = setTimeout(() => void this.#giveUp(request, late()), wait.timeoutMs);
+    const unwanted = () => void this.#giveUp(request, cancelled());
+    if (wait.signal?.aborted) unwanted();
+    wait.signal?.addEventListener('abort', unwanted, { once: true });
     try {
       return await pending.settle.promise;
     } finally {
-      stop.removeEventListener('abort', giveUp);
+      clearTimeout(deadline);
+      wait.signal?.removeEventListener('abort', unwanted);
       this.#pending.delete(request.id);
     }
   }
 
   /** The time of a request is up, or nobody wants it any more. */
-  async #giveUp(request: Request & { id: string }, late: boolean, timeoutMs: number) {
+  async #giveUp(request: Request & { id: string }, error: LotusError): Promise<void> {
     const pending = this.#pending.get(request.id);
-    if (!pending) return;
-    const error = late
-      ? new LotusError('timed_out', `The model did not answer in ${timeoutMs / 1000} s.`)
-      : cancelled();
+    if (!pending || pending.givenUp) return;
     pending.givenUp = error;
     if (request.type === 'run') {
       this.#send({ type: 'cancel', id: request.id });
@@ -266,7 +274,8 @@ export class WorkerProcess {
 
   #receive(reply: Reply): void {
     if (reply.type === 'hello') this.#onHello(reply);
-    else if (reply.type === 'error' && reply.id === null) throw new ProtocolError(reply.message);
+    else if (reply.type === 'error' && reply.id === null)
+      throw new ProtocolError(`it cannot read what we said: ${reply.message}`);
     else this.#onReply(reply);
   }
 
@@ -303,6 +312,16 @@ export class WorkerProcess {
     this.#child.kill('SIGTERM'); // and SIGKILL after `patience.stop`
   }
 
+  /** The process has ended. What it started ends with it, or else loses our ear. */
+  #endPipes(): void {
+    this.#child.kill('SIGKILL'); // its group
+    const close = setTimeout(() => {
+      this.#child.stdout.destroy(); // one that has left the group still holds them open
+      this.#child.stderr.destroy();
+    }, LAST_WORDS_MS);
+    void this.#gone.then(() => clearTimeout(close));
+  }
+
   #onExit(result: Awaited<ReturnType<typeof spawn>>): void {
     this.#stderr.end();
     const wanted = this.#state === 'stopping' && !this.#broken;
@@ -310,7 +329,8 @@ export class WorkerProcess {
     const error = this.#broken ?? this.#crash('it ended', howItEnded(result));
     this.#hello.reject(error);
     for (const pending of this.#pending.values()) pending.settle.reject(error);
-    if (!wanted) this.#log.error({ err: error.cause ?? error }, error.message);
+    if (!wanted && !isCancelled(error))
+      this.#log.error({ err: error.cause ?? error }, error.message);
   }
 
   #crash(what: string, how: string): LotusError {
@@ -331,6 +351,7 @@ export class WorkerProcess {
   }
 
   #unavailable(): LotusError {
+    if (this.#broken instanceof LotusError) return this.#broken;
     return new LotusError('model_unavailable', `The model process is ${this.#state}.`, {
       cause: this.#broken,
     });

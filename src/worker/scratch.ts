@@ -1,6 +1,8 @@
-import { mkdtemp, readdir, rm, statfs } from 'node:fs/promises';
+import { readlinkSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, rm, statfs } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { messageOf, SetupError } from '../errors.ts';
 import type { Log } from '../log.ts';
 
 /** Where Linux keeps files in memory. Docker gives it 64 MB unless told otherwise, so we look first. */
@@ -12,7 +14,11 @@ const SHARED_MEMORY = '/dev/shm';
  */
 const BYTES_NEEDED = 4096 * 4096 * (3 + 4 + 1);
 
-const PREFIX = 'lotus-worker-';
+/**
+ * Our folders' names have the PID namespace and the pid: containers may share /dev/shm (`--ipc=host`), and
+ * a pid of one means nothing in another.
+ */
+const PREFIX = `lotus-worker-${pidNamespace()}-`;
 
 /** A folder of our own for the pixels that pass between Node and Python, readable by us alone. */
 export class Scratch {
@@ -30,11 +36,19 @@ export class Scratch {
    */
   static async open(log: Log, wanted?: string): Promise<Scratch> {
     const parent = wanted ?? ((await hasRoom(SHARED_MEMORY)) ? SHARED_MEMORY : os.tmpdir());
-    await sweep(parent, log);
-    // mkdtemp makes it with mode 0700.
-    const dir = await mkdtemp(path.join(parent, `${PREFIX}${process.pid}-`));
-    log.debug({ dir }, 'scratch');
-    return new Scratch(dir);
+    try {
+      await mkdir(parent, { recursive: true });
+      await sweep(parent, log);
+      // mkdtemp makes it with mode 0700.
+      const dir = await mkdtemp(path.join(parent, `${PREFIX}${process.pid}-`));
+      log.debug({ dir }, 'scratch');
+      return new Scratch(dir);
+    } catch (error) {
+      throw new SetupError(
+        `No scratch folder can be made in ${parent}: ${messageOf(error)}. Set LOTUS_SCRATCH_DIR.`,
+        { cause: error },
+      );
+    }
   }
 
   /** The path of a file in it. Making and removing the file is the caller's. */
@@ -45,6 +59,14 @@ export class Scratch {
   /** Remove the folder with all that is in it. */
   async close(): Promise<void> {
     await rm(this.dir, { recursive: true, force: true });
+  }
+}
+
+function pidNamespace(): string {
+  try {
+    return /\d+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0] ?? '0';
+  } catch {
+    return '0'; // not Linux
   }
 }
 

@@ -20,14 +20,15 @@ const RECORD = /^(DEBUG|INFO|WARNING|ERROR|CRITICAL) ([\w.]+): (.*)$/s;
 
 /**
  * Logs what a process writes to standard error, line by line, and keeps the end of it for a crash
- * report. A line without a level of its own (a print, a line of a traceback) is logged at debug: what
- * matters of it is in the crash report.
+ * report. A line without a level of its own (a print, a progress bar) is logged at debug; behind an error
+ * it belongs to it, as a traceback's lines do, and is logged at the error's.
  */
 export class StderrLog {
   readonly #log: Log;
   readonly #decoder = new StringDecoder('utf8');
   readonly #tail: string[] = [];
   #unfinished = '';
+  #behind: 'debug' | 'error' | 'fatal' = 'debug';
 
   constructor(log: Log) {
     this.#log = log;
@@ -57,7 +58,12 @@ export class StderrLog {
     this.#tail.push(line);
     if (this.#tail.length > TAIL_LINES) this.#tail.shift();
     const [, level, logger, message] = RECORD.exec(line) ?? [];
-    if (level === undefined) this.#log.debug(line);
-    else this.#log[LEVELS[level as keyof typeof LEVELS]]({ logger }, message);
+    if (level === undefined) {
+      this.#log[this.#behind](line);
+    } else {
+      const own = LEVELS[level as keyof typeof LEVELS];
+      this.#behind = own === 'error' || own === 'fatal' ? own : 'debug';
+      this.#log[own]({ logger }, message);
+    }
   }
 }

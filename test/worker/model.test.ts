@@ -63,6 +63,16 @@ describe('Model', () => {
     );
   });
 
+  it('takes no run after its end, and starts nothing for it', async () => {
+    const model = await start(program('well-behaved'));
+    const waiting = [model.run(IMAGE, REQUEST), model.run(IMAGE, REQUEST)];
+    const outcomes = Promise.allSettled(waiting);
+    await model.stop();
+    await outcomes;
+    await expect(model.run(IMAGE, REQUEST)).rejects.toMatchObject({ code: 'cancelled' });
+    expect(await readdir(scratchDir)).toEqual([]);
+  });
+
   it('leaves no file in the scratch folder after a run, and no folder after its end', async () => {
     const model = await start(program('runs-out-of-memory'));
     await expect(model.run(IMAGE, REQUEST)).rejects.toMatchObject({ code: 'out_of_memory' });

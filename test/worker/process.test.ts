@@ -96,8 +96,15 @@ describe('a worker process that does not start', () => {
   });
 
   it('is ended when it says nothing', async () => {
-    const error = await errorOf(start('says-nothing', IMPATIENT));
+    const error = await errorOf(start('says-nothing', { ...IMPATIENT, hello: 300 }));
     expect(error.message).toContain('it said nothing in 0.3 s');
+  });
+
+  it('is ended when nobody wants it any more', async () => {
+    const { log } = recordingLog();
+    const options = { ...IMPATIENT, signal: AbortSignal.timeout(50) };
+    const error = await errorOf(WorkerProcess.start(program('says-nothing'), log, options));
+    expect(error.code).toBe('cancelled');
   });
 
   it('is ended when it says something else than the protocol', async () => {
@@ -183,6 +190,18 @@ describe('a worker process that fails in a run', () => {
     const child = Number(records.find((record) => record.logger === 'child')?.msg);
     expect(child).toBeGreaterThan(0);
     expect(isAlive(child)).toBe(false);
+  });
+});
+
+describe('a worker process that leaves a daemon behind', () => {
+  it('is seen to have died all the same, though the daemon holds its pipes open', async () => {
+    const { worker, records } = await startLoaded('leaves-a-daemon-behind');
+    const error = await errorOf(worker.run(RUN, LONG));
+    expect(error.code).toBe('worker_crashed');
+    await worker.stop();
+    const daemon = Number(records.find((record) => record.logger === 'daemon')?.msg);
+    expect(isAlive(daemon)).toBe(true); // so it was not its end that we have waited for
+    process.kill(daemon);
   });
 });
 

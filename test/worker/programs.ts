@@ -11,7 +11,7 @@ export function program(name: string, ...args: string[]): WorkerCommand {
 }
 
 /** For programs that never answer: what is waited for in vain need not be long. */
-export const IMPATIENT: Partial<Patience> = { hello: 300, cancel: 100, stop: 100 };
+export const IMPATIENT: Partial<Patience> = { cancel: 100, stop: 100 };
 
 /** A bound that no test is meant to reach. */
 export const LONG = { timeoutMs: 60_000 };

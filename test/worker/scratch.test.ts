@@ -37,18 +37,19 @@ describe('Scratch', () => {
 
   it('sweeps what processes left that are gone, and nothing else', async () => {
     const { pid } = spawnSync('true');
-    await mkdir(path.join(parent, `lotus-worker-${pid}-abc`));
-    await mkdir(path.join(parent, `lotus-worker-${process.pid}-alive`));
-    await mkdir(path.join(parent, 'somebody-elses'));
+    const mine = path
+      .basename((await open()).dir)
+      .split('-')
+      .slice(0, 3)
+      .join('-');
+    await rm(parent, { recursive: true });
+    const stay = [`${mine}-${process.pid}-alive`, `lotus-worker-1-${pid}-abc`, 'somebody-elses'];
+    for (const name of [`${mine}-${pid}-abc`, ...stay]) {
+      await mkdir(path.join(parent, name), { recursive: true });
+    }
     const scratch = await open();
     const left = await readdir(parent);
-    expect(left.toSorted()).toEqual(
-      [
-        'somebody-elses',
-        `lotus-worker-${process.pid}-alive`,
-        path.basename(scratch.dir),
-      ].toSorted(),
-    );
+    expect(left.toSorted()).toEqual([...stay, path.basename(scratch.dir)].toSorted());
   });
 
   it('is made in memory or in the temporary folder when nothing else is asked for', async () => {

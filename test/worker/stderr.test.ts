@@ -30,6 +30,11 @@ describe('StderrLog', () => {
     ]);
   });
 
+  it("logs a traceback's lines at the level of the error that they belong to", () => {
+    const { lines } = logOf('ERROR a: cannot\nTraceback:\n  File "x"\nINFO a: next\nprint\n');
+    expect(lines.map(({ level }) => level)).toEqual([50, 50, 50, 30, 20]);
+  });
+
   it('puts lines together that come in pieces, and characters too', () => {
     expect(logOf('INFO a: caf\xc3', '\xa9 au', ' lait\n').lines).toMatchObject([
       { msg: 'café au lait' },
