@@ -38,8 +38,8 @@ export type Row =
 /** A file that is larger is no photograph of at most 4096 x 4096 pixels. */
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
 
-/** Images that are read and decoded while the model works on the one before. */
-const AHEAD = 1;
+/** Images beside the one whose row comes next: one in the model, one that is read and decoded. */
+const AHEAD = 2;
 
 /**
  * `lotus-worker infer`: a map for each image.
@@ -50,13 +50,14 @@ const AHEAD = 1;
 export async function infer(paths: readonly string[], flags: InferFlags): Promise<number> {
   const options = readOptions(flags);
   const session = await openSession(flags, new Terminal());
-  const inputs = await findImages(paths, flags.output);
+  const output = await realOutput(flags.output);
+  const inputs = await findImages(paths, output);
   const signal = interruptSignal();
   // Nothing to read is no reason to load a model.
   const worth = inputs.some((input) => !('error' in input));
   const model = worth ? await startModel(session, signal) : null;
   try {
-    return await inferAll({ inputs, options, flags, session, model, signal });
+    return await inferAll({ inputs, output, options, flags, session, model, signal });
   } finally {
     await model?.stop();
   }
@@ -64,6 +65,8 @@ export async function infer(paths: readonly string[], flags: InferFlags): Promis
 
 interface Batch {
   inputs: readonly Input[];
+  /** Where the outputs go, as it really is. */
+  output: string;
   options: JobOptions;
   flags: InferFlags;
   session: Session;
@@ -75,12 +78,13 @@ async function inferAll(batch: Batch): Promise<number> {
   const { inputs, session, signal } = batch;
   const { terminal } = session;
   const since = performance.now();
-  const names = new OutputNames(await realOutput(batch.flags.output), await realPaths(inputs));
+  const names = new OutputNames(batch.output, await realPaths(inputs));
   let done = 0;
   let failed = 0;
   terminal.progress(0, inputs.length, '');
-  for await (const row of mapAhead(inputs, AHEAD, (input) => inferOne(input, names, batch))) {
-    if (signal.aborted) break;
+  const wanted = untilAborted(inputs, signal);
+  for await (const row of mapAhead(wanted, AHEAD, (input) => inferOne(input, names, batch))) {
+    if (!row.ok && row.code === 'cancelled') continue;
     done += 1;
     if (!row.ok) failed += 1;
     show(row, batch);
@@ -185,8 +189,20 @@ async function realOutput(output: string): Promise<string> {
 }
 
 async function realPaths(inputs: readonly Input[]): Promise<string[]> {
-  const files = inputs.map(({ file }) => realpath(file).catch(() => path.resolve(file)));
-  return await Promise.all(files);
+  const names = inputs.map(async ({ file }) => {
+    // A link is an input as much as what it points to.
+    const dir = await realpath(path.dirname(file)).catch(() => path.resolve(path.dirname(file)));
+    const itself = path.join(dir, path.basename(file));
+    return [itself, await realpath(file).catch(() => itself)];
+  });
+  return (await Promise.all(names)).flat();
+}
+
+function* untilAborted<Item>(items: Iterable<Item>, signal: AbortSignal): Generator<Item> {
+  for (const item of items) {
+    if (signal.aborted) return;
+    yield item;
+  }
 }
 
 /** Work on items in their order, `ahead` of them beside the one whose result is awaited. */

@@ -8,12 +8,17 @@ import { NORMALIZE_MODES, RESAMPLE_METHODS } from '../worker/protocol.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
-const EXIT_INTERRUPTED = 130; // as a shell reports Ctrl-C: 128 and the signal's number
+const EXIT_INTERRUPTED = 130; // as a shell reports Ctrl-C: 128 and SIGINT's number
 
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0); // the reader, `head` say, has had enough
-  throw error;
-});
+let heard = true;
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    // The reader, `head` say, has had enough: end in order, as at Ctrl-C, but only once.
+    if (heard) process.kill(process.pid, 'SIGTERM');
+    heard = false;
+  });
+}
 process.exitCode = await main(process.argv);
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -150,8 +155,9 @@ function help(field: Field): string {
 }
 
 function integer(text: string): number {
-  if (!/^-?\d{1,15}$/.test(text)) throw new InvalidArgumentError('It is no integer.');
-  return Number(text);
+  const value = Number(text);
+  if (/^-?\d+$/.test(text) && Number.isSafeInteger(value)) return value;
+  throw new InvalidArgumentError('It is no integer.');
 }
 
 function formats(text: string): string[] {

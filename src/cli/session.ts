@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import path from 'node:path';
 import { type Config, type Environment, readConfig } from '../config.ts';
 import { createLog, type Log } from '../log.ts';
 import { provision } from '../provision/provision.ts';
@@ -23,16 +25,25 @@ export async function openSession(flags: SettingFlags, terminal: Terminal): Prom
   const env: Environment = {
     ...process.env,
     ...(flags.sample && { LOTUS_SAMPLE: '1' }),
-    ...(flags.model !== undefined && { MODEL_ID: flags.model, LOTUS_SAMPLE: '' }),
+    ...(flags.model !== undefined && otherModel(flags.model)),
   };
   const config = readConfig(env);
   return { config, env, log: await createLog(config.logLevel), terminal };
+}
+
+/** What the environment says of its own model does not hold for another. */
+function otherModel(id: string): Environment {
+  return { MODEL_ID: id, MODEL_REVISION: '', LOTUS_MODEL_PREDICTION: '', LOTUS_SAMPLE: '' };
 }
 
 /** Make the workspace ready, showing what is done, and start the model. */
 export async function startModel(session: Session, signal: AbortSignal): Promise<Model> {
   const { config, env, log, terminal } = session;
   await provision({ config, env, signal, report: (line) => terminal.note(line) });
+  const cached = path.join(config.hubCache, `models--${config.model.id.replaceAll('/', '--')}`);
+  if (!path.isAbsolute(config.model.id) && !existsSync(cached)) {
+    terminal.note(`model: downloading ${config.model.id} to ${config.hubCache}; that may be 5 GB`);
+  }
   terminal.status(`loading ${config.model.name}`);
   try {
     return await Model.start({

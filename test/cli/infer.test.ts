@@ -1,4 +1,4 @@
-import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
@@ -110,6 +110,34 @@ describe('lotus-worker infer', () => {
     expect(await digest(path.join(dir, 'a.png'))).toBe(before);
   });
 
+  it('overwrites no input that is a link either, nor one whose folder is reached by a link', async () => {
+    const dir = await temporaryFolder();
+    await mkdir(path.join(dir, 'in'));
+    await mkdir(path.join(dir, 'out'));
+    const original = path.join(dir, 'in', 'a.png');
+    await copyFile(path.join(IMAGES, 'shapes.png'), original);
+    await symlink(original, path.join(dir, 'out', 'b.png'));
+    await symlink(path.join(dir, 'in'), path.join(dir, 'link'));
+    const linked = await start(['infer', 'out/b.png', '-o', 'out', ...QUICK], {}, dir);
+    expect(linked.stdout).toContain('out/b.png -> out/b-2.png');
+    const through = await start(['infer', 'in/a.png', '-o', 'link', ...QUICK], {}, dir);
+    expect(through.stdout).toContain('in/a.png -> link/a-2.png');
+    expect(await digest(original)).toBe(await digest(path.join(IMAGES, 'shapes.png')));
+  });
+
+  it('ends in order when nobody reads its rows any more', async () => {
+    const dir = await temporaryFolder();
+    const scratch = await scratchFolder();
+    const many = Array.from({ length: 20 }, (_, i) => path.join(dir, `image-${i}.png`));
+    await Promise.all(many.map((file) => copyFile(path.join(IMAGES, 'balls.png'), file)));
+    const args = ['infer', ...many, '--json', '-o', path.join(dir, 'out')];
+    const running = start(args, { LOTUS_SCRATCH_DIR: scratch });
+    running.stdout.once('data', () => running.stdout.destroy());
+    expect((await running).exitCode).toBe(130);
+    expect(await readdir(scratch)).toEqual([]);
+    expect((await readdir(path.join(dir, 'out'))).length).toBeLessThan(20);
+  });
+
   it('loads no model when there is nothing to run it on', async () => {
     const run = await start(['infer', '/no/such/image.jpg'], { LOTUS_UPSTREAM_DIR: '/nowhere' });
     expect(run).toMatchObject({ exitCode: 1, stdout: '' });
@@ -125,8 +153,10 @@ describe('lotus-worker infer', () => {
       await Promise.all(many.map((file) => copyFile(path.join(IMAGES, 'balls.png'), file)));
       const out = path.join(dir, 'out');
       const running = start(['infer', ...many, '--output', out], { LOTUS_SCRATCH_DIR: scratch });
+      let sent = false;
       for await (const line of running) {
-        if (line.includes('image-1')) running.kill(signal); // in the middle of the next
+        if (sent || !line.includes('image-1')) continue;
+        sent = running.kill(signal); // in the middle of the next; a second one would exit at once
       }
       const { exitCode, stderr } = await running;
       expect(exitCode).toBe(130);
