@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # A first version: it holds the app and its tools; the venv, upstream and the weights come at run time into
-# WORKSPACE, which is to be a volume. It has not been built where this was written.
+# WORKSPACE, which is to be a volume. It has not been built yet.
 
 FROM node:24.11-bookworm-slim AS app
 WORKDIR /opt/lotus-worker
