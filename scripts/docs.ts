@@ -14,18 +14,24 @@ const DOCS = path.join(import.meta.dirname, '..', 'docs');
 
 /** The documents with tables, and how they read with their tables as they should be. */
 export async function renderDocs(): Promise<{ file: string; now: string; wanted: string }[]> {
-  const tables = { settings: settingsTable(), job: jobTable(), errors: errorTable() };
+  const tables: Record<string, string> = {
+    settings: settingsTable(),
+    job: jobTable(),
+    errors: errorTable(),
+  };
   const files = ['settings.md', 'job.md'].map((name) => path.join(DOCS, name));
   return await Promise.all(
     files.map(async (file) => {
       const now = await readFile(file, 'utf8');
-      const wanted = Object.entries(tables).reduce(replaceTable, now);
+      const names = [...now.matchAll(/<!-- begin (\w+) -->/g)].map((match) => match[1] ?? '');
+      const wanted = names.reduce((text, name) => replaceTable(text, name, tables[name]), now);
       return { file, now, wanted };
     }),
   );
 }
 
-function replaceTable(text: string, [name, table]: [string, string]): string {
+function replaceTable(text: string, name: string, table: string | undefined): string {
+  if (table === undefined) throw new Error(`there is no table called ${name}`);
   const between = new RegExp(`(<!-- begin ${name} -->\n)[^]*?(<!-- end ${name} -->)`);
   return text.replace(between, (_all, begin, end) => `${begin}${table}${end}`);
 }

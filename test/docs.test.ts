@@ -5,6 +5,11 @@ import { renderDocs } from '../scripts/docs.ts';
 const documents = await renderDocs();
 
 describe('the tables in the docs', () => {
+  it('are where a reader looks for them', () => {
+    const text = documents.map(({ now }) => now).join('\n');
+    expect(text.match(/<!-- begin (settings|job|errors) -->/g)).toHaveLength(3);
+  });
+
   it.each(documents.map(({ file, now, wanted }) => [path.basename(file), now, wanted]))(
     'of %s are what the code says; `npm run docs` writes them anew',
     (_name, now, wanted) => {

@@ -1,12 +1,20 @@
-import { mkdir, readFile, realpath, stat } from 'node:fs/promises';
+import { mkdir, realpath } from 'node:fs/promises';
 import path from 'node:path';
-import { asLotusError, cancelled, LotusError, messageOf, UsageError } from '../errors.ts';
+import {
+  asLotusError,
+  cancelled,
+  isCancelled,
+  LotusError,
+  messageOf,
+  UsageError,
+} from '../errors.ts';
 import type { Facts } from '../job/answer.ts';
 import { inferImage } from '../job/run.ts';
 import { type JobOptions, parseJobOptions } from '../job/schema.ts';
 import { OutputNames } from '../storage/names.ts';
 import type { Model } from '../worker/model.ts';
-import { findImages, type Input } from './inputs.ts';
+import { mapAhead, untilAborted } from './ahead.ts';
+import { findImages, type Input, readInput } from './inputs.ts';
 import {
   interruptSignal,
   openSession,
@@ -35,9 +43,6 @@ export type Row =
   | ({ input: string; ok: true; outputs: string[] } & Facts)
   | { input: string; ok: false; outputs: []; error: string; code: string; status: number };
 
-/** A file that is larger is no photograph of at most 4096 x 4096 pixels. */
-const MAX_FILE_BYTES = 256 * 1024 * 1024;
-
 /** Images beside the one whose row comes next: one in the model, one that is read and decoded. */
 const AHEAD = 2;
 
@@ -53,9 +58,18 @@ export async function infer(paths: readonly string[], flags: InferFlags): Promis
   const output = await realOutput(flags.output);
   const inputs = await findImages(paths, output);
   const signal = interruptSignal();
+  const tellAll = (error: unknown): never => {
+    if (flags.json && error instanceof LotusError && !isCancelled(error)) {
+      const rows = inputs.map((input) =>
+        failedRow(input.file, 'error' in input ? input.error : error),
+      );
+      for (const row of rows) session.terminal.result(JSON.stringify(row));
+    }
+    throw error;
+  };
   // Nothing to read is no reason to load a model.
   const worth = inputs.some((input) => !('error' in input));
-  const model = worth ? await startModel(session, signal) : null;
+  const model = worth ? await startModel(session, signal).catch(tellAll) : null;
   try {
     return await inferAll({ inputs, output, options, flags, session, model, signal });
   } finally {
@@ -106,7 +120,7 @@ async function inferOne(input: Input, names: OutputNames, batch: Batch): Promise
     if (model === null) throw new Error('there is a file, and no model was loaded');
     const paths = names.reserve(input.file, options.output_formats);
     const { files, facts } = await inferImage(
-      await readImage(input.file).catch(asReadError),
+      await readInput(input.file),
       options,
       (format) => paths[options.output_formats.indexOf(format)] ?? '',
       { model, modelName: config.model.name, prediction: config.model.prediction, signal },
@@ -115,28 +129,15 @@ async function inferOne(input: Input, names: OutputNames, batch: Batch): Promise
     const outputs = files.map((file) => path.join(batch.flags.output, path.basename(file.path)));
     return { input: input.file, ok: true, outputs, ...facts };
   } catch (error) {
-    const { message, code, status, cause } = asLotusError(error);
+    const failure = asLotusError(error);
+    const { message, code, status, cause } = failure;
     if (status >= 500) log.error({ input: input.file, code, err: cause }, message);
-    return { input: input.file, ok: false, outputs: [], error: message, code, status };
+    return failedRow(input.file, failure);
   }
 }
 
-async function readImage(file: string): Promise<Buffer> {
-  const found = await stat(file);
-  // A pipe or a device may never end.
-  if (!found.isFile()) throw new LotusError('no_image', `${file} is not a regular file.`);
-  if (found.size > MAX_FILE_BYTES) {
-    throw new LotusError(
-      'invalid_image',
-      `${file} has ${found.size} bytes; at most ${MAX_FILE_BYTES} are read.`,
-    );
-  }
-  return await readFile(file);
-}
-
-function asReadError(error: unknown): never {
-  if (error instanceof LotusError) throw error;
-  throw new LotusError('no_image', `Cannot read it: ${messageOf(error)}.`, { cause: error });
+function failedRow(input: string, { message, code, status }: LotusError): Row {
+  return { input, ok: false, outputs: [], error: message, code, status };
 }
 
 function show(row: Row, { flags, session: { terminal } }: Batch): void {
@@ -196,25 +197,4 @@ async function realPaths(inputs: readonly Input[]): Promise<string[]> {
     return [itself, await realpath(file).catch(() => itself)];
   });
   return (await Promise.all(names)).flat();
-}
-
-function* untilAborted<Item>(items: Iterable<Item>, signal: AbortSignal): Generator<Item> {
-  for (const item of items) {
-    if (signal.aborted) return;
-    yield item;
-  }
-}
-
-/** Work on items in their order, `ahead` of them beside the one whose result is awaited. */
-async function* mapAhead<Item, Result>(
-  items: Iterable<Item>,
-  ahead: number,
-  work: (item: Item) => Promise<Result>,
-): AsyncGenerator<Result> {
-  const started: Promise<Result>[] = [];
-  for (const item of items) {
-    started.push(work(item));
-    if (started.length > ahead) yield started.shift() as Promise<Result>;
-  }
-  yield* started;
 }

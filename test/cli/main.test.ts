@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { VERSION } from '../../src/app.ts';
-import { start, temporaryFolder } from './cli.ts';
+import { rows, IMAGES as SAMPLE_IMAGES, start, temporaryFolder } from './cli.ts';
 
 describe('the command line', () => {
   it('says its version', async () => {
@@ -46,6 +46,16 @@ describe('the command line', () => {
     const { exitCode, stderr } = await start(['warmup'], { LOTUS_JOB_TIMEOUT: 'soon' });
     expect(exitCode).toBe(2);
     expect(stderr).toContain('LOTUS_JOB_TIMEOUT="soon"');
+  });
+
+  it('gives a row for every input when the model cannot be loaded', async () => {
+    const args = ['infer', 'missing.png', SAMPLE_IMAGES, '--json', '-o', await temporaryFolder()];
+    const upstream = new URL('../../sample/upstream', import.meta.url).pathname;
+    const env = { LOTUS_SAMPLE: '', LOTUS_UPSTREAM_DIR: upstream, MODEL_ID: '/no/such/model' };
+    const { exitCode, stdout } = await start(args, env);
+    expect(exitCode).toBe(1);
+    const found = rows(stdout).map(({ ok, code }) => [ok, code]);
+    expect(found).toEqual([[false, 'no_image'], ...Array(4).fill([false, 'model_unavailable'])]);
   });
 
   it('leaves nothing half made when it is interrupted while it sets things up', async () => {
