@@ -37,14 +37,14 @@ function replaceTable(text: string, name: string, table: string | undefined): st
 }
 
 function settingsTable(): string {
-  const rows = describe(settings, 'input').map(
+  const rows = describe(settings).map(
     ({ name, values, description }) => `| \`${name}\` | ${values} | ${description} |`,
   );
   return `| setting | values | meaning |\n|---|---|---|\n${rows.join('\n')}\n`;
 }
 
 function jobTable(): string {
-  const rows = describe(jobInputSchema, 'input').map(
+  const rows = describe(jobInputSchema).map(
     ({ name, values, description }) => `| \`${name}\` | ${values} | ${description} |`,
   );
   return `| field | values, default | meaning |\n|---|---|---|\n${rows.join('\n')}\n`;
@@ -66,8 +66,8 @@ interface Property {
   description?: string;
 }
 
-function describe(schema: z.ZodType, io: 'input') {
-  const { properties = {} } = z.toJSONSchema(schema, { io, unrepresentable: 'any' }) as {
+function describe(schema: z.ZodType) {
+  const { properties = {} } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as {
     properties?: Record<string, Property>;
   };
   return Object.entries(properties).map(([name, property]) => {

@@ -1,3 +1,6 @@
+import { modelRequest } from '../job/run.ts';
+import { parseJobOptions } from '../job/schema.ts';
+import { roundMs, Stopwatch } from '../job/stopwatch.ts';
 import type { Model } from '../worker/model.ts';
 import { interruptSignal, openSession, type SettingFlags, startModel } from './session.ts';
 import { Terminal, table } from './terminal.ts';
@@ -26,23 +29,11 @@ export async function warmup(flags: SettingFlags & { json?: boolean }): Promise<
 }
 
 async function measure(model: Model, name: string, signal: AbortSignal) {
-  const since = performance.now();
-  const map = await model.run(
-    { pixels: testCard(), width: WIDTH, height: HEIGHT },
-    {
-      options: {
-        timestep: 999,
-        processing_res: null,
-        output_processing_res: false,
-        resample_method: 'bilinear',
-        upsample_method: 'nearest',
-        seed: 0,
-      },
-      picture: { normalize: 'minmax', invert: false },
-      planes: new Set(['uint8']),
-      signal,
-    },
-  );
+  const clock = new Stopwatch();
+  // As a job that asks for nothing in particular.
+  const request = modelRequest(parseJobOptions({}), false, signal);
+  const map = await model.run({ pixels: testCard(), width: WIDTH, height: HEIGHT }, request);
+  clock.add(map.timings_ms);
   const { ready, start } = model;
   return {
     model: name,
@@ -51,13 +42,13 @@ async function measure(model: Model, name: string, signal: AbortSignal) {
     dtype: map.dtype,
     attention: ready.attention,
     versions: start.versions,
-    start_ms: { ...ready.timings_ms, total: round(start.startedInMs) },
+    start_ms: { ...ready.timings_ms, total: roundMs(start.startedInMs) },
     run: {
       width: WIDTH,
       height: HEIGHT,
       processing_width: map.processing_width,
       processing_height: map.processing_height,
-      timings_ms: { ...map.timings_ms, total: round(performance.now() - since) },
+      timings_ms: clock.timings(),
     },
   };
 }
@@ -99,8 +90,4 @@ function testCard(): Buffer {
     }
   }
   return pixels;
-}
-
-function round(ms: number): number {
-  return Math.round(ms * 1000) / 1000;
 }

@@ -86,7 +86,8 @@ function admitModel(wanted: string | undefined, loaded: string): void {
   );
 }
 
-function modelRequest(
+/** What the model is asked for a job's options. */
+export function modelRequest(
   options: JobOptions,
   invert: boolean,
   signal: AbortSignal | undefined,

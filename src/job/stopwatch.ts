@@ -9,10 +9,10 @@ export class Stopwatch {
   }
 
   /** Time one stage. */
-  async time<T>(stage: string, work: Promise<T> | (() => T)): Promise<T> {
+  async time<T>(stage: string, work: Promise<T>): Promise<T> {
     const since = performance.now();
     try {
-      return await (typeof work === 'function' ? work() : work);
+      return await work;
     } finally {
       this.#timings[stage] = performance.now() - since;
     }
@@ -21,11 +21,11 @@ export class Stopwatch {
   /** All stages so far, and the total since the stopwatch was made. */
   timings(): Record<string, number> {
     const all = { ...this.#timings, total: performance.now() - this.#start };
-    return Object.fromEntries(Object.entries(all).map(([stage, ms]) => [stage, round(ms)]));
+    return Object.fromEntries(Object.entries(all).map(([stage, ms]) => [stage, roundMs(ms)]));
   }
 }
 
 /** To the microsecond: more would be noise. */
-function round(ms: number): number {
+export function roundMs(ms: number): number {
   return Math.round(ms * 1000) / 1000;
 }

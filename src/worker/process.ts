@@ -273,10 +273,13 @@ export class WorkerProcess {
   }
 
   #receive(reply: Reply): void {
-    if (reply.type === 'hello') this.#onHello(reply);
-    else if (reply.type === 'error' && reply.id === null)
+    if (reply.type === 'hello') {
+      this.#onHello(reply);
+    } else if (reply.type === 'error' && reply.id === null) {
       throw new ProtocolError(`it cannot read what we said: ${reply.message}`);
-    else this.#onReply(reply);
+    } else {
+      this.#onReply(reply);
+    }
   }
 
   #onReply(reply: Exclude<Reply, Hello>): void {
@@ -329,8 +332,9 @@ export class WorkerProcess {
     const error = this.#broken ?? this.#crash('it ended', howItEnded(result));
     this.#hello.reject(error);
     for (const pending of this.#pending.values()) pending.settle.reject(error);
-    if (!wanted && !isCancelled(error))
+    if (!wanted && !isCancelled(error)) {
       this.#log.error({ err: error.cause ?? error }, error.message);
+    }
   }
 
   #crash(what: string, how: string): LotusError {
