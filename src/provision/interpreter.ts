@@ -1,8 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { execa } from 'execa';
 import type { Environment } from '../config.ts';
-import { cancelled, SetupError } from '../errors.ts';
+import { SetupError } from '../errors.ts';
+import { runProgram } from './program.ts';
 import type { Report } from './step.ts';
 
 /** The one that the locked packages are for. */
@@ -78,12 +78,11 @@ async function pyenvVersions(root: string): Promise<string[]> {
 type Probed = { path: string } | { exists: boolean; fault: string };
 
 async function probe(candidate: string, signal: AbortSignal | undefined): Promise<Probed> {
-  const { failed, isCanceled, stdout, stderr, code, shortMessage } = await execa(
+  const { failed, stdout, stderr, code, shortMessage } = await runProgram(
     candidate,
     ['-I', '-c', PROBE],
-    { reject: false, timeout: 20_000, stdin: 'ignore', ...(signal && { cancelSignal: signal }) },
+    { timeout: 20_000, signal },
   );
-  if (isCanceled) throw cancelled();
   if (!failed) return { path: stdout.trim() };
   return { exists: code !== 'ENOENT', fault: stderr.trim().split('\n')[0] || (shortMessage ?? '') };
 }
@@ -95,10 +94,9 @@ async function uvsOwn(
 ): Promise<string> {
   report(`no Python ${PYTHON_MINOR} here; uv gets its own`);
   const managed = ['--managed-python', PYTHON_MINOR];
-  const options = { reject: false, env: uvEnv, ...(signal && { cancelSignal: signal }) } as const;
-  const installed = await execa(uv, ['python', 'install', ...managed], options);
-  const found = await execa(uv, ['python', 'find', ...managed], options);
-  if (installed.isCanceled || found.isCanceled) throw cancelled();
+  const options = { env: uvEnv, signal };
+  const installed = await runProgram(uv, ['python', 'install', ...managed], options);
+  const found = await runProgram(uv, ['python', 'find', ...managed], options);
   const probed = found.failed ? null : await probe(found.stdout.trim(), signal);
   if (probed && 'path' in probed) return probed.path;
   const tried = faults.length > 0 ? ` Tried:\n${faults.join('\n')}\n` : ' ';

@@ -1,8 +1,8 @@
 import { mkdir, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { execa } from 'execa';
 import type { Config } from '../config.ts';
-import { cancelled, SetupError } from '../errors.ts';
+import { SetupError } from '../errors.ts';
+import { runProgram } from './program.ts';
 import type { Step } from './step.ts';
 import { buildAside } from './switch.ts';
 
@@ -65,18 +65,15 @@ async function runGit(
   source: string,
   signal?: AbortSignal,
 ): Promise<string> {
-  const { failed, isCanceled, stdout, stderr, code, shortMessage } = await execa('git', args, {
+  const { failed, stdout, stderr, code, shortMessage } = await runProgram('git', args, {
     cwd: dir,
-    reject: false,
-    stdin: 'ignore',
-    ...(signal && { cancelSignal: signal }),
+    signal,
     env: {
       GIT_TERMINAL_PROMPT: '0', // nobody is there to answer
       ...NO_OTHER_REPOSITORY,
     },
   });
   if (!failed) return stdout.trim();
-  if (isCanceled) throw cancelled();
   if (code === 'ENOENT') {
     throw new SetupError('git is needed to fetch upstream: install it, or set LOTUS_UPSTREAM_DIR.');
   }

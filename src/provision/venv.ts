@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { execa } from 'execa';
 import { PYTHON_ROOT } from '../app.ts';
 import type { Config, Environment } from '../config.ts';
-import { cancelled, SetupError } from '../errors.ts';
+import { SetupError } from '../errors.ts';
 import { findInterpreter, PYTHON_MINOR } from './interpreter.ts';
+import { runProgram } from './program.ts';
 import type { Report, Step } from './step.ts';
 import { buildAside, switchLink } from './switch.ts';
 
@@ -78,7 +78,7 @@ async function serves(venv: string, digest: string): Promise<boolean> {
   } catch {
     return false; // no stamp: nothing there, or not finished
   }
-  const { failed } = await execa(pythonOf(venv), ['-I', '-c', ''], { reject: false });
+  const { failed } = await runProgram(pythonOf(venv), ['-I', '-c', '']);
   return !failed;
 }
 
@@ -118,7 +118,7 @@ function uvEnvironment(config: Config): Record<string, string> {
 }
 
 async function requireUv(uv: string): Promise<void> {
-  const { failed, shortMessage } = await execa(uv, ['--version'], { reject: false });
+  const { failed, shortMessage } = await runProgram(uv, ['--version']);
   if (failed) {
     throw new SetupError(
       `uv is needed to install the Python packages: ${shortMessage}. Start by ./bootstrap, which gets it,` +
@@ -130,16 +130,12 @@ async function requireUv(uv: string): Promise<void> {
 /** Run a program, its progress on our standard error. */
 async function run(file: string, args: readonly string[], options: VenvOptions): Promise<void> {
   const { config, signal } = options;
-  const { failed, isCanceled, shortMessage, stderr } = await execa(file, args, {
-    reject: false,
-    stdin: 'ignore',
-    stdout: 'ignore',
-    stderr: process.stderr.isTTY ? ['pipe', 'inherit'] : 'pipe',
+  const { failed, shortMessage, stderr } = await runProgram(file, args, {
     env: uvEnvironment(config),
-    ...(signal && { cancelSignal: signal }),
+    showProgress: true,
+    signal,
   });
   if (!failed) return;
-  if (isCanceled) throw cancelled();
   const last = stderr.trim().split('\n').slice(-15).join('\n');
   throw new SetupError(
     `${shortMessage}\n${last}\nCheck the network and the free space, and run it again: it goes on from uv's cache.`,
