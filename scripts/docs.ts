@@ -16,10 +16,11 @@ const DOCS = path.join(import.meta.dirname, '..', 'docs');
 export async function renderDocs(): Promise<{ file: string; now: string; wanted: string }[]> {
   const tables: Record<string, string> = {
     settings: settingsTable(),
+    deployment: settingsTable(DEPLOYMENT),
     job: jobTable(),
     errors: errorTable(),
   };
-  const files = ['settings.md', 'job.md'].map((name) => path.join(DOCS, name));
+  const files = ['settings.md', 'job.md', 'operations.md'].map((name) => path.join(DOCS, name));
   return await Promise.all(
     files.map(async (file) => {
       const now = await readFile(file, 'utf8');
@@ -36,10 +37,26 @@ function replaceTable(text: string, name: string, table: string | undefined): st
   return text.replace(between, (_all, begin, end) => `${begin}${table}${end}`);
 }
 
-function settingsTable(): string {
-  const rows = describe(settings).map(
-    ({ name, values, description }) => `| \`${name}\` | ${values} | ${description} |`,
-  );
+/** What the operator of an endpoint may want to set. */
+const DEPLOYMENT: readonly string[] = [
+  'WORKSPACE',
+  'LOTUS_ALLOW_EPHEMERAL',
+  'MODEL_ID',
+  'MODEL_REVISION',
+  'LOTUS_PROFILE',
+  'LOTUS_FLASH_ATTN',
+  'LOTUS_UPSTREAM_URL',
+  'LOTUS_UPSTREAM_COMMIT',
+  'LOTUS_RUN_AS_ROOT',
+  'LOTUS_LOG_LEVEL',
+  'HF_HOME',
+  'HF_TOKEN',
+] satisfies (keyof typeof settings.shape)[];
+
+function settingsTable(names: readonly string[] = Object.keys(settings.shape)): string {
+  const rows = describe(settings)
+    .filter(({ name }) => names.includes(name))
+    .map(({ name, values, description }) => `| \`${name}\` | ${values} | ${description} |`);
   return `| setting | values | meaning |\n|---|---|---|\n${rows.join('\n')}\n`;
 }
 

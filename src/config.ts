@@ -1,14 +1,20 @@
 import { existsSync } from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import { SAMPLE_ROOT } from './app.ts';
 import { UsageError } from './errors.ts';
 import { DEFAULT_MODEL, RELEASED_MODELS, SUPPORTED_MODELS } from './models.ts';
+import { type Mount, readMounts } from './mounts.ts';
+import { findWorkspace, type Workspace } from './workspace.ts';
 
 /** Upstream's commit that everything here was measured against. */
 export const UPSTREAM_COMMIT = 'b737e12238d2a41fc582ee8c6c6b1104d318d799';
 const UPSTREAM_URL = 'https://github.com/EnVision-Research/Lotus.git';
+
+/** The sets of Python packages that a person may ask for: `python/requirements/<profile>.lock`. */
+export const PROFILES = ['runtime', 'full', 'cpu'] as const;
+/** dev has the tests' tools too. */
+export type Profile = (typeof PROFILES)[number] | 'dev';
 
 const flag = z
   .enum(['1', 'true', 'yes', '0', 'false', 'no'])
@@ -22,7 +28,11 @@ const seconds = z.coerce.number().positive().max(86_400);
 export const settings = z.object({
   WORKSPACE: z.string().optional().meta({
     description:
-      'The folder for everything that is not in the app. Default: `$XDG_DATA_HOME/lotus-worker`, or `~/.local/share/lotus-worker`',
+      'The folder for everything that is not in the app. Default: `Lotus` on the volume that is mounted at `/workspace` or `/runpod-volume`, else `$XDG_DATA_HOME/lotus-worker`, or `~/.local/share/lotus-worker`',
+  }),
+  LOTUS_ALLOW_EPHEMERAL: flag.optional().meta({
+    description:
+      "Accept a workspace that is on no volume. Default: on RunPod no (in the project's image neither), elsewhere yes",
   }),
   MODEL_ID: z
     .string()
@@ -53,6 +63,18 @@ export const settings = z.object({
     .regex(/^[0-9a-f]{40}$/, 'must be a full commit hash of 40 hex digits')
     .default(UPSTREAM_COMMIT)
     .meta({ description: 'The commit to fetch; it is verified' }),
+  LOTUS_PROFILE: z.enum(PROFILES).optional().meta({
+    description:
+      "Which Python packages: `runtime` is what the model needs, `full` upstream's own scripts too, `cpu` has no CUDA. Default: what is installed, else `runtime`",
+  }),
+  LOTUS_FLASH_ATTN: z.string().default('auto').meta({
+    description:
+      '`auto`: flash-attn from its release page, where there is an NVIDIA GPU. `off`: never. Else the URL or the path of its wheel',
+  }),
+  LOTUS_RUN_AS_ROOT: flag.default(false).meta({
+    description:
+      "Read by the image's entrypoint: stay root also where a user without rights could write the volume. Default: no",
+  }),
   LOTUS_DEVICE: z
     .enum(['auto', 'cuda', 'cpu'])
     .default('auto')
@@ -63,7 +85,7 @@ export const settings = z.object({
     .meta({ description: '`auto`: float16 on CUDA, float32 on the CPU' }),
   LOTUS_LOAD_TIMEOUT: seconds
     .default(1800)
-    .meta({ description: 'Seconds that loading a model may take, its download included' }),
+    .meta({ description: 'Seconds that loading a model may take' }),
   LOTUS_JOB_TIMEOUT: seconds.default(600).meta({
     description:
       "Seconds that one image may take in the model. Default: RunPod's execution time-out",
@@ -95,17 +117,37 @@ export const settings = z.object({
     .string()
     .optional()
     .meta({ description: "The hub's own. Default: `hub` in `HF_HOME`" }),
+  HF_TOKEN: z.string().optional().meta({
+    description:
+      "The hub's own, for gated and private models. The download gets it, and nothing else",
+  }),
   HUGGINGFACE_HUB_CACHE: z
     .string()
     .optional()
     .meta({ description: "The hub's old name for `HF_HUB_CACHE`" }),
 });
 
+/** Variables whose values nobody gets: no log, file, result or page, and no program that we run but their own. */
+export const SECRETS = [
+  'LOTUS_API_KEY',
+  'HF_TOKEN',
+  'RUNPOD_AI_API_KEY',
+  'RUNPOD_API_KEY',
+  'BUCKET_ACCESS_KEY_ID',
+  'BUCKET_SECRET_ACCESS_KEY',
+] as const;
+
 export type Settings = z.infer<typeof settings>;
 
 /** The configuration: settings with what follows from them. Read once, frozen. */
 export interface Config {
   readonly workspace: string;
+  /** How the workspace was found, and what it lies on. */
+  readonly location: Workspace;
+  /** The packages that were asked for by name. */
+  readonly profile: (typeof PROFILES)[number] | undefined;
+  /** `auto`, `off`, or where the wheel is. */
+  readonly flashAttn: string;
   readonly model: {
     /** A hub id, or the absolute path of a checkpoint folder. */
     readonly id: string;
@@ -136,18 +178,23 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 /**
  * Read the configuration.
  *
+ * @param mounts what is mounted where; for tests.
  * @throws UsageError naming every setting that is wrong, with its value.
  */
-export function readConfig(env: Environment): Config {
+export function readConfig(env: Environment, mounts: readonly Mount[] = readMounts()): Config {
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
   const parsed = settings.safeParse(given);
   if (!parsed.success) throw new UsageError(describeIssues(parsed.error, given));
   const set = parsed.data;
-  const workspace = path.resolve(set.WORKSPACE ?? defaultWorkspace(env));
+  const location = findWorkspace(env, mounts, set.LOTUS_ALLOW_EPHEMERAL);
+  const workspace = location.path;
   const hfHome = path.resolve(set.HF_HOME ?? path.join(workspace, 'cache'));
   const hubCache = set.HF_HUB_CACHE ?? set.HUGGINGFACE_HUB_CACHE ?? path.join(hfHome, 'hub');
   return deepFreeze({
     workspace,
+    location,
+    profile: set.LOTUS_PROFILE,
+    flashAttn: set.LOTUS_FLASH_ATTN,
     model: readModel(set),
     ...readUpstream(set, workspace),
     device: set.LOTUS_DEVICE,
@@ -207,12 +254,6 @@ function readUpstream(
     upstreamDir: path.join(workspace, 'upstream', commit),
     upstreamSource: { url, commit },
   };
-}
-
-/** In the user's data folder, by the XDG Base Directory Specification; `bootstrap` has the same. */
-function defaultWorkspace(env: Environment): string {
-  const data = env.XDG_DATA_HOME || path.join(env.HOME || os.homedir(), '.local', 'share');
-  return path.join(data, 'lotus-worker');
 }
 
 function describeIssues(error: z.ZodError, given: Record<string, unknown>): string {

@@ -2,9 +2,17 @@ import os from 'node:os';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { APP_ROOT } from '../src/app.ts';
-import { type Config, type Environment, readConfig, settings } from '../src/config.ts';
+import {
+  type Config,
+  type Environment,
+  PROFILES,
+  readConfig,
+  SECRETS,
+  settings,
+} from '../src/config.ts';
 import { UsageError } from '../src/errors.ts';
 import { RELEASED_MODELS, SUPPORTED_MODELS } from '../src/models.ts';
+import type { Mount } from '../src/mounts.ts';
 
 const HOME = { HOME: '/home/user' };
 const WORKSPACE = '/home/user/.local/share/lotus-worker';
@@ -12,7 +20,11 @@ const COMMIT = 'b737e12238d2a41fc582ee8c6c6b1104d318d799';
 const OTHER_COMMIT = '0123456789abcdef0123456789abcdef01234567';
 const DEFAULT_MODEL = 'jingheya/lotus-depth-d-v2-0-disparity';
 
-const read = (env: Environment): Config => readConfig({ ...HOME, ...env });
+/** A machine of one disk, whatever the one is that the tests run on. */
+const DISK: Mount = { point: '/', filesystem: 'ext4', readOnly: false };
+const VOLUME: Mount = { point: '/workspace', filesystem: 'nfs4', readOnly: false };
+
+const read = (env: Environment): Config => readConfig({ ...HOME, ...env }, [DISK]);
 
 function refusal(env: Environment): string {
   try {
@@ -26,8 +38,11 @@ function refusal(env: Environment): string {
 
 describe('readConfig with nothing set', () => {
   it('gives the defaults', () => {
-    expect(readConfig(HOME)).toEqual({
+    expect(read({})).toEqual({
       workspace: WORKSPACE,
+      location: { path: WORKSPACE, origin: 'home', mount: DISK, fault: null },
+      profile: undefined,
+      flashAttn: 'auto',
       model: { id: DEFAULT_MODEL, name: DEFAULT_MODEL, revision: null, prediction: 'disparity' },
       upstreamDir: `${WORKSPACE}/upstream/${COMMIT}`,
       upstreamSource: { url: 'https://github.com/EnVision-Research/Lotus.git', commit: COMMIT },
@@ -47,17 +62,18 @@ describe('readConfig with nothing set', () => {
 
   it('reads an empty value as unset, for every setting', () => {
     const empty = Object.fromEntries(Object.keys(settings.shape).map((name) => [name, '']));
-    expect(read(empty)).toEqual(readConfig(HOME));
+    expect(read(empty)).toEqual(read({}));
   });
 
   it('does not mind other variables', () => {
     const others = { PATH: '/usr/bin', LOTUS_API_KEY: 'k', LOTUS_UNHEARD_OF: 'x', device: 'tpu' };
-    expect(read(others)).toEqual(readConfig(HOME));
+    expect(read(others)).toEqual(read({}));
   });
 
   it('is frozen, inside too', () => {
-    const config = readConfig(HOME);
+    const config = read({});
     expect(Object.isFrozen(config)).toBe(true);
+    expect(Object.isFrozen(config.location)).toBe(true);
     expect(Object.isFrozen(config.model)).toBe(true);
     expect(Object.isFrozen(config.upstreamSource)).toBe(true);
   });
@@ -66,6 +82,7 @@ describe('readConfig with nothing set', () => {
 describe('every setting', () => {
   const LIVE: Record<string, [value: string, of: (config: Config) => unknown, wanted: unknown]> = {
     WORKSPACE: ['/data', (c) => c.workspace, '/data'],
+    LOTUS_ALLOW_EPHEMERAL: ['0', (c) => c.location.fault !== null, true],
     MODEL_ID: ['some/model', (c) => c.model.id, 'some/model'],
     MODEL_REVISION: ['v1', (c) => c.model.revision, 'v1'],
     LOTUS_MODEL_PREDICTION: ['depth', (c) => c.model.prediction, 'depth'],
@@ -73,6 +90,8 @@ describe('every setting', () => {
     LOTUS_UPSTREAM_DIR: ['/lotus', (c) => c.upstreamDir, '/lotus'],
     LOTUS_UPSTREAM_URL: ['/mirror', (c) => c.upstreamSource?.url, '/mirror'],
     LOTUS_UPSTREAM_COMMIT: [OTHER_COMMIT, (c) => c.upstreamSource?.commit, OTHER_COMMIT],
+    LOTUS_PROFILE: ['full', (c) => c.profile, 'full'],
+    LOTUS_FLASH_ATTN: ['off', (c) => c.flashAttn, 'off'],
     LOTUS_DEVICE: ['cpu', (c) => c.device, 'cpu'],
     LOTUS_DTYPE: ['float32', (c) => c.dtype, 'float32'],
     LOTUS_LOAD_TIMEOUT: ['2.5', (c) => c.loadTimeoutMs, 2500],
@@ -92,8 +111,19 @@ describe('every setting', () => {
     expect(of(read({}))).not.toBe(wanted);
   });
 
+  /** Settings that are read somewhere else, and are listed so that they are known and described. */
+  const ELSEWHERE = [
+    'LOTUS_RUN_AS_ROOT', // docker/entrypoint; test/docker/entrypoint.test.ts
+    'HF_TOKEN', // goes to the hub's client alone; test/provision/weights.test.ts
+  ];
+
+  it.each(ELSEWHERE)('%s is no part of the configuration', (name) => {
+    expect(read({ [name]: '1' })).toEqual(read({}));
+  });
+
   it('is among those tested here', () => {
-    expect(Object.keys(LIVE).toSorted()).toEqual(Object.keys(settings.shape).toSorted());
+    const tested = [...Object.keys(LIVE), ...ELSEWHERE];
+    expect(tested.toSorted()).toEqual(Object.keys(settings.shape).toSorted());
   });
 
   it('is described, for the docs', () => {
@@ -114,11 +144,32 @@ describe('the workspace', () => {
 
   it('is below the home folder of the user when HOME is not set', () => {
     const home = path.join(os.homedir(), '.local', 'share', 'lotus-worker');
-    expect(readConfig({}).workspace).toBe(home);
+    expect(readConfig({}, [DISK]).workspace).toBe(home);
   });
 
   it('is made absolute', () => {
     expect(read({ WORKSPACE: 'here' }).workspace).toBe(path.resolve('here'));
+  });
+
+  it('is on the volume that is mounted', () => {
+    const config = readConfig(HOME, [DISK, VOLUME]);
+    expect(config.workspace).toBe('/workspace/Lotus');
+    expect(config.location).toMatchObject({ path: config.workspace, origin: 'volume' });
+  });
+
+  it('has what is wrong with it said, and is no reason to read nothing else', () => {
+    const config = read({ RUNPOD_POD_ID: 'pod', MODEL_ID: 'some/model' });
+    expect(config.location.fault).toContain('LOTUS_ALLOW_EPHEMERAL=1');
+    expect(config.model.id).toBe('some/model');
+  });
+
+  it.each(['1', 'true', 'yes'])('may go away with the container by %s', (value) => {
+    const { location } = read({ RUNPOD_POD_ID: 'pod', LOTUS_ALLOW_EPHEMERAL: value });
+    expect(location.fault).toBeNull();
+  });
+
+  it.each(['0', 'false', 'no'])('must be on a volume by %s', (value) => {
+    expect(read({ LOTUS_ALLOW_EPHEMERAL: value }).location.fault).toContain('No volume');
   });
 
   it('has the caches and upstream in it', () => {
@@ -252,10 +303,43 @@ describe('LOTUS_SAMPLE', () => {
   });
 });
 
+describe('LOTUS_PROFILE', () => {
+  it.each(PROFILES)('may be %s', (profile) => {
+    expect(read({ LOTUS_PROFILE: profile }).profile).toBe(profile);
+  });
+
+  it('is not the one that the tests are run with', () => {
+    expect(refusal({ LOTUS_PROFILE: 'dev' })).toContain('LOTUS_PROFILE="dev"');
+  });
+});
+
+describe('LOTUS_FLASH_ATTN', () => {
+  it.each(['auto', 'off', 'https://mirror/flash_attn.whl', '/wheels/flash_attn.whl'])(
+    'may be %s',
+    (value) => {
+      expect(read({ LOTUS_FLASH_ATTN: value }).flashAttn).toBe(value);
+    },
+  );
+});
+
+describe('a secret', () => {
+  it.each(SECRETS)('%s is nowhere in the configuration', (name) => {
+    expect(JSON.stringify(read({ [name]: 'hunter2' }))).not.toContain('hunter2');
+  });
+
+  it.each(SECRETS)('%s is not in what is said of another setting that is wrong', (name) => {
+    const message = refusal({ [name]: 'hunter2', LOTUS_DEVICE: 'tpu' });
+    expect(message).toContain('LOTUS_DEVICE');
+    expect(message).not.toContain('hunter2');
+  });
+});
+
 describe('a wrong setting', () => {
   it.each([
     ['LOTUS_MODEL_PREDICTION', 'normals', '"disparity"|"depth"'],
     ['LOTUS_SAMPLE', 'maybe', '"yes"'],
+    ['LOTUS_ALLOW_EPHEMERAL', 'maybe', '"yes"'],
+    ['LOTUS_PROFILE', 'everything', '"runtime"|"full"|"cpu"'],
     ['LOTUS_DEVICE', 'tpu', '"cuda"'],
     ['LOTUS_DTYPE', 'bfloat16', '"float16"'],
     ['LOTUS_LOG_LEVEL', 'loud', '"debug"'],
