@@ -72,6 +72,28 @@ describe('bootstrap', () => {
     expect(exitCode).toBe(0);
   });
 
+  it('installs once when several start at once, and takes over from one that was killed', async () => {
+    await rm(path.join(dir, 'checkout', 'node_modules'), { recursive: true });
+    const lock = path.join(dir, 'checkout', '.bootstrap.lock');
+    await mkdir(lock);
+    const killed = execa('true');
+    await killed;
+    await writeFile(path.join(lock, 'owner'), `${os.hostname()} ${killed.pid}\n`);
+    const all = await Promise.all([1, 2, 3].map(() => bootstrap('--version')));
+    expect(all.map(({ stdout }) => stdout)).toEqual([VERSION, VERSION, VERSION]);
+    const installed = all.filter(({ stderr }) => stderr.includes('installing the JavaScript'));
+    expect(installed).toHaveLength(1);
+    const left = await readdir(path.join(dir, 'checkout'));
+    expect(left.filter((name) => name.startsWith('.bootstrap.lock'))).toEqual([]);
+  });
+
+  it('takes no uv that is too old', async () => {
+    await program('uv', 'echo uv 0.7.22');
+    const { stdout, exitCode } = await bootstrap('doctor', '--json');
+    expect(exitCode).toBe(1); // nothing is set up
+    expect(stdout).toContain(`${path.join('tools', 'uv-')}`);
+  });
+
   it('says what to do when there is nothing to install with', async () => {
     await rm(path.join(dir, '.local'), { recursive: true });
     await program('python3', 'exit 127');
