@@ -85,3 +85,8 @@ export function asLotusError(error: unknown): LotusError {
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** A text as it may be shown: an operator may have put a token into a URL. */
+export function withoutCredentials(text: string): string {
+  return text.replaceAll(/(\w+:\/\/)[^/@\s]*@/g, '$1');
+}

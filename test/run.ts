@@ -8,6 +8,7 @@ import path from 'node:path';
 import { execa } from 'execa';
 import { readConfig } from '../src/config.ts';
 import { provision } from '../src/provision/provision.ts';
+import { FOR_THE_MODEL } from '../src/provision/steps.ts';
 
 interface Count {
   passed: number;
@@ -16,14 +17,15 @@ interface Count {
 
 const ROOT = path.join(import.meta.dirname, '..');
 const config = readConfig({ ...process.env, LOTUS_SAMPLE: '1' });
-await provision({
+const { made } = await provision({
   config,
   env: process.env,
   profile: 'dev',
-  report: (line) => console.error(line),
+  steps: FOR_THE_MODEL,
+  observer: { said: (name, line) => console.error(`${name}: ${line}`) },
 });
-const venv = path.join(config.workspace, 'venv', 'bin');
-const python = path.join(venv, 'python');
+const { python } = made;
+const venv = path.dirname(python);
 const reports = await mkdtemp(path.join(os.tmpdir(), 'lotus-worker-test-'));
 
 /** Run a tool, its output in ours; whether it was content. */
@@ -81,6 +83,8 @@ const counts = [
   await check('build', 'tsc', '-p', 'tsconfig.build.json', '--noEmit'),
   await check('ruff check', ruff, 'check', '--no-cache', ...ruffConfig),
   await check('ruff format', ruff, 'format', '--check', '--no-cache', ...ruffConfig),
+  await check('hadolint', path.join(venv, 'hadolint'), 'Dockerfile'),
+  await check('shellcheck', path.join(venv, 'shellcheck'), 'bootstrap', 'docker/entrypoint'),
   await check('types of the Python side', 'pyright', '-p', 'python', '--pythonpath', python),
   await vitest(),
   await pytest(),

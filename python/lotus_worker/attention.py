@@ -90,8 +90,8 @@ def choose_attention(unet: nn.Module, device: torch.device) -> Attention:
     reason = _not_applicable(unet, device)
     if reason is None:
         try:
-            kernel = importlib.import_module("flash_attn").flash_attn_func
-            reason = _disproof(kernel, device, _head_sizes(unet))
+            kernel = import_kernel()
+            reason = disproof(kernel, device, _head_sizes(unet))
             if reason is None:
                 return use_flash(unet, kernel)
         except Exception as error:  # a broken wheel raises what it likes: ImportError, OSError, ...
@@ -105,6 +105,11 @@ def use_flash(unet: nn.Module, kernel: FlashKernel) -> Attention:
     """Make every attention layer of the UNet run on this kernel."""
     unet.set_attn_processor(FlashAttnProcessor(kernel))  # pyright: ignore[reportCallIssue]
     return Attention(kernel="flash-attn", version=_installed_version(), reason=None)
+
+
+def import_kernel() -> FlashKernel:
+    """Import flash-attn, which can fail in every way that loading a library can."""
+    return importlib.import_module("flash_attn").flash_attn_func
 
 
 def _not_applicable(unet: nn.Module, device: torch.device) -> str | None:
@@ -127,8 +132,17 @@ def _unfit_head_size(sizes: set[int]) -> str | None:
     return None
 
 
-def _disproof(kernel: FlashKernel, device: torch.device, head_sizes: set[int]) -> str | None:
-    """Run the kernel against SDPA on random values; None when they agree."""
+def disproof(kernel: FlashKernel, device: torch.device, head_sizes: set[int]) -> str | None:
+    """Run the kernel against SDPA on random values.
+
+    Args:
+        kernel: ``flash_attn.flash_attn_func``.
+        device: where to run it.
+        head_sizes: of the attention layers that it is to serve.
+
+    Returns:
+        None when they agree, else by how much they do not.
+    """
     generator = torch.Generator(device).manual_seed(0)
     for size in sorted(head_sizes):
         shape = (2, 4, 96, size)  # batch, heads, sequence, head size

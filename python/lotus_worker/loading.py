@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 from diffusers.utils import logging as diffusers_logging
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from lotus_worker.attention import choose_attention
 from lotus_worker.errors import WorkerError
@@ -21,10 +19,6 @@ from lotus_worker.protocol import Attention, Load
 from lotus_worker.stages import Stages
 
 logger = logging.getLogger(__name__)
-
-#: What a checkpoint needs and nothing else: safetensors, JSON and the tokenizer's merges.txt; no
-#: pickles, which run code when they are opened.
-CHECKPOINT_FILES = ["*.safetensors", "*.json", "*.txt"]
 
 #: The parameters of LotusDPipeline.__call__ that this worker passes.
 CALL_PARAMETERS = {
@@ -64,8 +58,7 @@ def load(request: Load, stages: Stages) -> Loaded:
     pipeline_class = import_upstream(Path(request.upstream))
 
     stages.begin("weights")
-    folder, revision = find_checkpoint(request.model, request.revision)
-    pipeline = open_checkpoint(pipeline_class, folder, dtype)
+    pipeline = open_checkpoint(pipeline_class, find_checkpoint(request.model), dtype)
 
     stages.begin("device")
     pipeline.to(device)
@@ -75,7 +68,7 @@ def load(request: Load, stages: Stages) -> Loaded:
 
     stages.begin("attention")
     attention = choose_attention(pipeline.unet, device)
-    return Loaded(pipeline, prompt_embeds, device, dtype, revision, attention)
+    return Loaded(pipeline, prompt_embeds, device, dtype, request.revision, attention)
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -128,39 +121,16 @@ def import_upstream(root: Path) -> type[Any]:
     return pipeline_class
 
 
-def find_checkpoint(model: str, revision: str | None) -> tuple[Path, str | None]:
-    """The folder of a checkpoint, downloaded from the hub if need be, and its commit there.
+def find_checkpoint(model: str) -> Path:
+    """The folder of a checkpoint.
 
     Raises:
         WorkerError: `model_not_found`.
     """
     folder = Path(model)
-    if folder.is_absolute():
-        if (folder / "model_index.json").is_file():
-            return folder, None
-        raise WorkerError(
-            "model_not_found", f"no checkpoint in {model}: it has no model_index.json"
-        )
-    try:
-        snapshot = snapshot_download(model, revision=revision, allow_patterns=CHECKPOINT_FILES)
-    except RepositoryNotFoundError:
-        raise WorkerError(
-            "model_not_found",
-            f"the hub has no model {model!r}, or it is gated: check MODEL_ID and HF_TOKEN",
-        ) from None
-    except HFValidationError as error:
-        raise WorkerError(
-            "model_not_found", f"{error} MODEL_ID is a hub id or an absolute path"
-        ) from None
-    except Exception as error:  # the hub's own errors are of many kinds
-        at = f" at revision {revision}" if revision else ""
-        raise WorkerError(
-            "model_not_found",
-            f"cannot download {model}{at}: {error}. Check the network, MODEL_REVISION and free"
-            " space, or set MODEL_ID to the path of a checkpoint folder",
-        ) from error
-    # The hub's cache names a snapshot's folder by its commit.
-    return Path(snapshot), Path(snapshot).name
+    if folder.is_absolute() and (folder / "model_index.json").is_file():
+        return folder
+    raise WorkerError("model_not_found", f"no checkpoint in {model}: it has no model_index.json")
 
 
 def open_checkpoint(pipeline_class: type[Any], folder: Path, dtype: torch.dtype) -> Any:

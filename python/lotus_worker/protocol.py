@@ -100,8 +100,8 @@ class Load:
     type: ClassVar[str] = "load"
     id: str
     upstream: str  # upstream's checkout, absolute
-    model: str  # a checkpoint folder, absolute, or a hub id
-    revision: str | None  # of a hub id
+    model: str  # a checkpoint folder, absolute
+    revision: str | None  # its commit on the hub; None for a folder of somebody's own
     device: Literal["auto", "cuda", "cpu"]
     dtype: Literal["auto", "float16", "float32"]  # auto: float16 on CUDA, float32 on the CPU
 

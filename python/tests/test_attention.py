@@ -12,7 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from lotus_worker import attention
 from lotus_worker.attention import (
     FlashAttnProcessor,
-    _disproof,
+    disproof,
     _head_sizes,
     _unfit_head_size,
     choose_attention,
@@ -104,20 +104,20 @@ def test_a_mask_is_refused_rather_than_ignored(unet):
 
 
 def test_a_right_kernel_is_not_disproved():
-    assert _disproof(reference_kernel, CPU, {8, 16, 64}) is None
+    assert disproof(reference_kernel, CPU, {8, 16, 64}) is None
 
 
 @pytest.mark.parametrize("kernel", [kernel_of_another_layout, kernel_without_scale, kernel_of_nan])
 def test_a_wrong_kernel_is_disproved_with_how_far_it_is_off(kernel):
-    assert "differs from torch by" in str(_disproof(kernel, CPU, {8}))
+    assert "differs from torch by" in str(disproof(kernel, CPU, {8}))
 
 
 def test_a_kernel_that_is_wrong_at_one_head_size_is_disproved_at_that_one():
     def kernel(q, k, v):
         return (reference_kernel if q.shape[-1] != 64 else kernel_without_scale)(q, k, v)
 
-    assert _disproof(kernel, CPU, {8, 32}) is None
-    assert str(_disproof(kernel, CPU, {8, 64})).endswith("at head size 64")
+    assert disproof(kernel, CPU, {8, 32}) is None
+    assert str(disproof(kernel, CPU, {8, 64})).endswith("at head size 64")
 
 
 @pytest.mark.parametrize("sizes", [set(), {8}, {64, 128}, {256}])

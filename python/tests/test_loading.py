@@ -144,8 +144,16 @@ def test_loading_begins_its_stages_in_order():
     assert stages == list(LOAD_STAGES)
 
 
-def test_a_folder_has_no_revision():
-    assert find_checkpoint(str(CHECKPOINT), None) == (CHECKPOINT, None)
+@pytest.mark.parametrize("revision", [None, "0123456789abcdef0123456789abcdef01234567"])
+def test_the_revision_is_the_one_that_node_knows(revision):
+    loaded = load(load_request(revision=revision), load_stages())
+    assert loaded.revision == revision
+
+
+@pytest.mark.parametrize("model", ["somebody/lotus", "checkpoint", ""])
+def test_a_model_that_is_no_absolute_path_is_not_found(model):
+    with refused("model_not_found", "no checkpoint in"):
+        find_checkpoint(model)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -271,172 +279,3 @@ def test_a_text_encoder_that_lacks_weights_is_refused(checkpoint):
     save_file(weights, file, metadata={"format": "pt"})
     with refused("incompatible_model", str(checkpoint)):
         load_folder(checkpoint)
-
-
-# --- the hub
-
-REPOSITORY = "somebody/lotus-depth-d"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-REVISIONS = {"main", "v2", COMMIT}
-UNWANTED = {
-    "README.md": b"# read me",
-    "pytorch_model.bin": b"a pickle",
-    "unet/diffusion_pytorch_model.bin": b"a pickle",
-    "example.png": b"a picture",
-}
-
-
-class Hub:
-    """As much of the Hugging Face hub as snapshot_download asks for, on the loopback."""
-
-    def __init__(self) -> None:
-        self.files = UNWANTED | {
-            str(path.relative_to(CHECKPOINT)): path.read_bytes()
-            for path in CHECKPOINT.rglob("*")
-            if path.is_file()
-        }
-        self.requested: set[str] = set()  # the files whose content was asked for
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
-        api, gated = f"/api/models/{REPOSITORY}/revision/", "/api/models/somebody/gated/"
-        files = f"/{REPOSITORY}/resolve/{COMMIT}/"
-        if path.startswith(gated):
-            return 403, {"X-Error-Code": "GatedRepo"}, b""
-        if path.startswith(api):
-            if path.removeprefix(api) not in REVISIONS:
-                return 404, {"X-Error-Code": "RevisionNotFound"}, b""
-            siblings = [{"rfilename": name} for name in self.files]
-            body = {"id": REPOSITORY, "sha": COMMIT, "siblings": siblings}
-            return 200, {"Content-Type": "application/json"}, json.dumps(body).encode()
-        if path.startswith(files):
-            name = path.removeprefix(files)
-            self.requested.add(name)
-            # Not a secure hash but a name for the content: the hub's own are opaque as well.
-            etag = f'"{len(self.files[name])}-{name.replace("/", "-")}"'
-            return 200, {"X-Repo-Commit": COMMIT, "ETag": etag}, self.files[name]
-        return 404, {"X-Error-Code": "RepoNotFound"}, b""
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_HEAD(self):
-                status, headers, body = hub.answer(urlsplit(self.path).path)
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(body)
-
-            do_GET = do_HEAD  # noqa: N815
-
-            def log_message(self, format, *args):
-                """Say nothing."""
-
-        return Handler
-
-
-def hub_environment(url, home):
-    return {
-        "HF_ENDPOINT": url,
-        "HF_HOME": str(home),
-        "HF_HUB_CACHE": str(home / "hub"),
-        "HF_HUB_OFFLINE": "0",
-        "NO_PROXY": "127.0.0.1",
-    }
-
-
-@pytest.fixture(scope="module")
-def download(tmp_path_factory):
-    """A conversation with a worker that loads from the hub, with failures first.
-
-    Returns:
-        The replies by what was asked for, the hub, and the folder of its cache.
-    """
-    home, hub = tmp_path_factory.mktemp("hub"), Hub()
-    asked = {
-        "missing": load_request("somebody/missing"),
-        "gated": load_request("somebody/gated"),
-        "unknown revision": load_request(REPOSITORY, revision="v3"),
-        "downloaded": load_request(REPOSITORY, revision="v2"),
-    }
-    try:
-        with Worker(**hub_environment(hub.url, home)) as worker:
-            replies = {name: worker.ask(load, Ready, Error) for name, load in asked.items()}
-    finally:
-        hub.close()
-    return replies, hub, home / "hub"
-
-
-def test_a_checkpoint_is_downloaded_and_its_revision_is_the_commit(download):
-    replies, _, _ = download
-    ready = replies["downloaded"]
-    assert isinstance(ready, Ready)
-    assert (ready.model, ready.revision) == (REPOSITORY, COMMIT)
-
-
-def test_nothing_but_safetensors_json_and_text_is_downloaded(download):
-    _, hub, _ = download
-    assert hub.requested == hub.files.keys() - UNWANTED.keys()
-    assert {Path(name).suffix for name in hub.requested} == {".safetensors", ".json", ".txt"}
-
-
-@pytest.mark.parametrize(
-    ("asked", "named"),
-    [
-        ("missing", ["somebody/missing", "MODEL_ID"]),
-        ("gated", ["somebody/gated", "HF_TOKEN"]),
-        ("unknown revision", [REPOSITORY, "v3", "MODEL_REVISION"]),
-    ],
-)
-def test_a_model_that_the_hub_does_not_give_is_not_found_and_named(download, asked, named):
-    replies, _, _ = download
-    error = replies[asked]
-    assert (error.code, error.healthy) == ("model_not_found", True)
-    assert all(name in error.message for name in named), error.message
-
-
-def test_a_model_that_was_downloaded_is_found_offline(download, monkeypatch):
-    _, hub, cache = download
-    assert huggingface_hub.constants.HF_HUB_OFFLINE
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
-    folder, revision = find_checkpoint(REPOSITORY, "v2")
-    assert revision == COMMIT
-    assert folder.is_relative_to(cache)
-    got = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert got == hub.requested
-
-
-def test_a_model_that_was_not_downloaded_is_not_found_offline(monkeypatch, tmp_path):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with refused("model_not_found", "cannot download somebody/else.*path of a checkpoint folder"):
-        find_checkpoint("somebody/else", None)
-
-
-@pytest.mark.parametrize("model", ["a/b/c", "no spaces please", "../elsewhere", "-x", ""])
-def test_a_name_that_is_no_hub_id_is_not_found(model):
-    with refused("model_not_found", "MODEL_ID"):
-        find_checkpoint(model, None)
-
-
-def test_a_hub_that_cannot_be_reached_is_not_found_with_what_to_do(tmp_path):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and nobody listens: connections are refused
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with Worker(**hub_environment(url, tmp_path)) as worker:
-            worker.send(load_request(REPOSITORY))
-            replies = worker.receive_until(Ready, Error)
-    assert [loading.stage for loading in of_kind(Loading, replies)] == ["imports", "weights"]
-    (error,) = of_kind(Error, replies)
-    assert (error.code, error.healthy) == ("model_not_found", True)
-    for word in (REPOSITORY, "network", "MODEL_ID"):
-        assert word in error.message

@@ -2,8 +2,10 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { z } from 'zod';
 import { VERSION } from '../app.ts';
+import { PROFILES } from '../config.ts';
 import { LotusError, SetupError, UsageError } from '../errors.ts';
 import { jobOptionsSchema, OUTPUT_FORMATS } from '../job/schema.ts';
+import { STEP_NAMES } from '../provision/steps.ts';
 import { NORMALIZE_MODES, RESAMPLE_METHODS } from '../worker/protocol.ts';
 
 const EXIT_FAILED = 1;
@@ -66,12 +68,17 @@ Examples:
   lotus-worker demo                          the sample model on the sample images
   lotus-worker infer photo.jpg               writes depth/photo.png
   lotus-worker infer photos --output maps --format png,npy
+  lotus-worker bootstrap                     makes a volume ready and proves it
   lotus-worker warmup                        loads the model, runs it once, says what took how long
+  lotus-worker doctor                        says why it does not work here
 
 Settings are environment variables; docs/settings.md lists them.`,
     );
   addInfer(program, done);
+  addBootstrap(program, done);
+  addPrefetch(program, done);
   addWarmup(program, done);
+  addDoctor(program, done);
   addDemo(program, done);
   return program;
 }
@@ -104,6 +111,62 @@ Inputs are never overwritten, and names that collide get -2, -3 and so on.`,
     .action(async (paths: string[], flags) => {
       const { infer } = await import('./infer.ts');
       done(await infer(paths, flags));
+    });
+}
+
+function addBootstrap(program: Command, done: (exitCode: number) => void): void {
+  program
+    .command('bootstrap')
+    .description('Make the volume ready, once, and prove it by running the model.')
+    .addOption(
+      new Option('--profile <name>', 'which Python packages (default: LOTUS_PROFILE)').choices(
+        PROFILES,
+      ),
+    )
+    .option('--prefetch', 'download the model also without a warm-up')
+    .option('--no-warmup', 'do not load the model')
+    .option('--dry-run', 'say what is there and what would be made; change nothing')
+    .addOption(modelOption())
+    .addOption(sampleOption())
+    .option('--json', 'one line of JSON, on standard output')
+    .addHelpText(
+      'after',
+      `
+Steps: ${STEP_NAMES.join(', ')}. What is there is not made again; what was interrupted
+goes on. Of any number that start at once one builds and the others wait.`,
+    )
+    .action(async (flags) => {
+      const { bootstrap } = await import('./bootstrap.ts');
+      done(await bootstrap(flags));
+    });
+}
+
+function addPrefetch(program: Command, done: (exitCode: number) => void): void {
+  program
+    .command('prefetch')
+    .description('Download a model, so that no worker has to.')
+    .argument('[model]', 'hub id (default: MODEL_ID)')
+    .option('--update', 'look for a newer revision, and check what is there')
+    .option('--dry-run', 'say what is there and what would be made; change nothing')
+    .option('--json', 'one line of JSON, on standard output')
+    .action(async (model: string | undefined, flags) => {
+      const { prefetch } = await import('./bootstrap.ts');
+      done(await prefetch({ ...flags, ...(model !== undefined && { model }) }));
+    });
+}
+
+function addDoctor(program: Command, done: (exitCode: number) => void): void {
+  program
+    .command('doctor')
+    .description(
+      'Say why it does not work here. Changes nothing; exits with 1 when a job would fail.',
+    )
+    .addOption(modelOption())
+    .addOption(sampleOption())
+    .option('--json', 'one line of JSON, on standard output')
+    .action(async (flags) => {
+      const { doctor } = await import('./doctor.ts');
+      done(await doctor(flags));
     });
 }
 

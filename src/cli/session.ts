@@ -1,8 +1,9 @@
-import { existsSync } from 'node:fs';
-import path from 'node:path';
 import { type Config, type Environment, readConfig } from '../config.ts';
 import { createLog, type Log } from '../log.ts';
+import { holdLeases } from '../provision/leases.ts';
 import { provision } from '../provision/provision.ts';
+import type { Made, Observer } from '../provision/step.ts';
+import { FOR_THE_MODEL } from '../provision/steps.ts';
 import { Model } from '../worker/model.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -20,10 +21,20 @@ export interface Session {
   readonly terminal: Terminal;
 }
 
-/** Read the settings, flags before the environment. */
-export async function openSession(flags: SettingFlags, terminal: Terminal): Promise<Session> {
+/**
+ * Read the settings, flags before the environment.
+ *
+ * @param logsSteps whether the log, where nobody is looking, tells what is done unless it is told not to.
+ */
+export async function openSession(
+  flags: SettingFlags,
+  terminal: Terminal,
+  { logsSteps = false } = {},
+): Promise<Session> {
+  const isQuiet = !logsSteps || terminal.isInteractive || process.env.LOTUS_LOG_LEVEL;
   const env: Environment = {
     ...process.env,
+    ...(!isQuiet && { LOTUS_LOG_LEVEL: 'info' }),
     ...(flags.sample && { LOTUS_SAMPLE: '1' }),
     ...(flags.model !== undefined && otherModel(flags.model)),
   };
@@ -36,18 +47,26 @@ function otherModel(id: string): Environment {
   return { MODEL_ID: id, MODEL_REVISION: '', LOTUS_MODEL_PREDICTION: '', LOTUS_SAMPLE: '' };
 }
 
-/** Make the workspace ready, showing what is done, and start the model. */
+/** Make the workspace ready, showing what is made, and start the model. */
 export async function startModel(session: Session, signal: AbortSignal): Promise<Model> {
-  const { config, env, log, terminal } = session;
-  await provision({ config, env, signal, report: (line) => terminal.note(line) });
-  const cached = path.join(config.hubCache, `models--${config.model.id.replaceAll('/', '--')}`);
-  if (!path.isAbsolute(config.model.id) && !existsSync(cached)) {
-    terminal.note(`model: downloading ${config.model.id} to ${config.hubCache}; that may be 5 GB`);
-  }
+  const { config, env } = session;
+  const observer = showMaking(session.terminal);
+  const { made } = await provision({ config, env, signal, observer, steps: FOR_THE_MODEL });
+  return await loadModel(session, made, signal);
+}
+
+/** Start the model with what provisioning gave. */
+export async function loadModel(
+  { config, env, log, terminal }: Session,
+  made: Made,
+  signal: AbortSignal,
+): Promise<Model> {
+  await holdLeases(config, made);
   terminal.status(`loading ${config.model.name}`);
   try {
     return await Model.start({
       config,
+      installation: made,
       env,
       log,
       signal,
@@ -56,6 +75,17 @@ export async function startModel(session: Session, signal: AbortSignal): Promise
   } finally {
     terminal.status('');
   }
+}
+
+/** For commands that are about something else: only what is made is worth a line. */
+function showMaking(terminal: Terminal): Observer {
+  return {
+    said: (name, line) => terminal.note(`${name}: ${line}`),
+    ended: ({ name, state, what, ms }) => {
+      if (state === 'made') terminal.note(`${name}: ${what} (${(ms / 1000).toFixed(1)} s)`);
+      if (state === 'skipped') terminal.note(`${name}: ${what}`);
+    },
+  };
 }
 
 /** Aborts on the first Ctrl-C or SIGTERM, so that things end in order; the second one exits at once. */

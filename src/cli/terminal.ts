@@ -5,6 +5,9 @@
 export class Terminal {
   #status = '';
 
+  /** Whether a person is looking. */
+  readonly isInteractive = process.stderr.isTTY;
+
   /** A line of results, on standard output. */
   result(line: string): void {
     this.#around(() => process.stdout.write(`${line}\n`));

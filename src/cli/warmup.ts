@@ -28,7 +28,8 @@ export async function warmup(flags: SettingFlags & { json?: boolean }): Promise<
   }
 }
 
-async function measure(model: Model, name: string, signal: AbortSignal) {
+/** Run the model once, and say what took how long. */
+export async function measure(model: Model, name: string, signal: AbortSignal) {
   const clock = new Stopwatch();
   // As a job that asks for nothing in particular.
   const request = modelRequest(parseJobOptions({}), false, signal);
@@ -55,7 +56,8 @@ async function measure(model: Model, name: string, signal: AbortSignal) {
 
 type Report = Awaited<ReturnType<typeof measure>>;
 
-function describe(report: Report): string {
+/** That, for people. */
+export function describe(report: Report): string {
   const { run, attention } = report;
   const versions = Object.entries(report.versions).filter(([, version]) => version !== null);
   const kernel = attention.version ? `${attention.kernel} ${attention.version}` : attention.kernel;

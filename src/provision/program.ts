@@ -1,15 +1,23 @@
 import { execa } from 'execa';
+import { SECRETS } from '../config.ts';
 import { cancelled } from '../errors.ts';
 
 interface ProgramOptions {
   cwd?: string;
+  /** Beside our own environment, from which it gets all but the secrets. */
   env?: Readonly<Record<string, string | undefined>>;
+  /** Whether it gets `env` alone. */
+  onlyThisEnv?: boolean;
   /** Milliseconds; unset: as long as it takes. */
   timeout?: number;
-  /** Show its standard error as it comes, on a terminal. */
+  /** Show its standard error as it comes, on a terminal, where it draws its progress. */
   showProgress?: boolean;
+  /** Gets the lines of its standard error as they come. */
+  onLine?: (line: string) => void;
   signal?: AbortSignal | undefined;
 }
+
+const NO_SECRETS = Object.fromEntries(SECRETS.map((name) => [name, undefined]));
 
 /**
  * Run a program to its end, without input. How it ended is in the result; only being interrupted is thrown.
@@ -19,16 +27,23 @@ interface ProgramOptions {
 export async function runProgram(
   file: string,
   args: readonly string[],
-  { signal, showProgress = false, ...options }: ProgramOptions = {},
+  { signal, showProgress = false, onLine, env, onlyThisEnv, ...options }: ProgramOptions = {},
 ) {
+  const tap = function* (line: unknown) {
+    onLine?.(String(line));
+    yield line;
+  };
+  const stderr = onLine ? [tap, 'pipe' as const] : ['pipe' as const];
   const result = await execa(file, args, {
     ...options,
+    env: onlyThisEnv ? { ...env } : { ...NO_SECRETS, ...env },
+    extendEnv: !onlyThisEnv,
     reject: false,
     stdin: 'ignore',
     stdout: 'pipe',
-    stderr: showProgress && process.stderr.isTTY ? ['pipe', 'inherit'] : 'pipe',
+    stderr: showProgress && process.stderr.isTTY ? ['pipe', 'inherit'] : stderr,
     ...(signal && { cancelSignal: signal }),
   });
   if (result.isCanceled) throw cancelled();
-  return result;
+  return { ...result, stdout: String(result.stdout), stderr: String(result.stderr) };
 }

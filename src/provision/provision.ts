@@ -1,23 +1,119 @@
-import type { Config, Environment } from '../config.ts';
-import { type Report, type StepOutcome, takeSteps } from './step.ts';
+import { mkdir } from 'node:fs/promises';
+import type { Config, Environment, Profile } from '../config.ts';
+import { flashAttnStep } from './flash-attn.ts';
+import { interpreterStep } from './interpreter.ts';
+import { withLock } from './lock.ts';
+import { releaseStep } from './release.ts';
+import { measureWriting, requireRoom } from './room.ts';
+import {
+  asSetupError,
+  type Checked,
+  checkSteps,
+  type Made,
+  makeSteps,
+  type Observer,
+  type Step,
+  type StepOutcome,
+} from './step.ts';
+import { STEP_NAMES, type StepName } from './steps.ts';
+import { sweepHalfMade } from './sweep.ts';
 import { upstreamStep } from './upstream.ts';
-import { type Profile, venvStep } from './venv.ts';
+import { venvStep } from './venv.ts';
+import { volumeStep } from './volume.ts';
+import { weightsStep } from './weights.ts';
 
 interface ProvisionOptions {
   config: Config;
   env: Environment;
-  report: Report;
-  profile?: Profile;
+  observer: Observer;
+  /** Which steps to take; they are taken in their own order. */
+  steps: readonly StepName[];
+  /** Packages that are asked for by name, before the setting. */
+  profile?: Profile | undefined;
+  /** Look for a newer revision of the model. */
+  update?: boolean;
   signal?: AbortSignal | undefined;
 }
 
+export interface Provisioned {
+  outcomes: StepOutcome[];
+  /** What the steps have given; all of it when all steps were taken. */
+  made: Made;
+}
+
 /**
- * Make the workspace ready for the model process: the venv and upstream's checkout.
+ * Make the workspace ready.
+ *
+ * What is ready costs a look and no lock: a prepared volume may be read-only. What is not is made under the
+ * workspace's lock, so that of any number of workers that start at once one builds and the others wait.
  *
  * @throws SetupError saying what is missing and what to do, or LotusError `cancelled`.
  */
-export async function provision(options: ProvisionOptions): Promise<StepOutcome[]> {
-  const { config, env, report, profile = 'runtime', signal } = options;
-  const steps = [upstreamStep(config, signal), await venvStep({ config, env, profile, signal })];
-  return await takeSteps(steps, report);
+export async function provision(options: ProvisionOptions): Promise<Provisioned> {
+  const { config, observer, signal } = options;
+  const looked = await look(options);
+  if (looked.checked.every(({ found }) => found.state === 'ready')) {
+    const outcomes = looked.checked.map(outcomeOf);
+    for (const outcome of outcomes) observer.ended?.(outcome);
+    return { outcomes, made: looked.made as Made };
+  }
+  const { workspace } = config;
+  const say = (line: string) => observer.said?.('volume', line);
+  await mkdir(workspace, { recursive: true }).catch((error) => asSetupError('volume', error));
+  return await withLock({ workspace, report: say, signal }, async (lock) => {
+    await sweepHalfMade(workspace, say);
+    // Another may have made it while we waited.
+    const { checked } = await look(options);
+    const bytes = checked.reduce((sum, { found }) => sum + bytesOf(found), 0);
+    await requireRoom(workspace, bytes);
+    await measureWriting(workspace, bytes, say);
+    const steps = stepsOf({ ...options, signal: lock.signal });
+    return await makeSteps(steps, {
+      began: (name) => {
+        lock.tell(name);
+        observer.began?.(name);
+      },
+      said: (name, line) => {
+        lock.tell(`${name}: ${line}`);
+        observer.said?.(name, line);
+      },
+      ended: (outcome) => observer.ended?.(outcome),
+    });
+  }).catch((error) => asSetupError('volume', error));
+}
+
+/**
+ * Say what is there and what would be made, and change nothing.
+ *
+ * @throws SetupError of a step that cannot be made at all.
+ */
+export async function survey(options: ProvisionOptions): Promise<StepOutcome[]> {
+  return (await look(options)).checked.map(outcomeOf);
+}
+
+/** The steps by their names, in their order. */
+export function stepsOf(options: Omit<ProvisionOptions, 'observer'>): Step[] {
+  const { config, env, profile, update = false, signal } = options;
+  const all: Record<StepName, () => Step> = {
+    volume: () => volumeStep(config),
+    release: () => releaseStep(config),
+    interpreter: () => interpreterStep({ config, env, signal }),
+    venv: () => venvStep({ config, profile, signal }),
+    upstream: () => upstreamStep(config, signal),
+    weights: () => weightsStep({ config, env, update, signal }),
+    'flash-attn': () => flashAttnStep({ config, signal }),
+  };
+  return STEP_NAMES.filter((name) => options.steps.includes(name)).map((name) => all[name]());
+}
+
+async function look(options: ProvisionOptions) {
+  return await checkSteps(stepsOf(options));
+}
+
+function outcomeOf({ step, found, ms }: Checked): StepOutcome {
+  return { name: step.name, state: found.state, what: found.what, ms: Math.round(ms) };
+}
+
+function bytesOf(found: Checked['found']): number {
+  return found.state === 'missing' ? found.bytes : 0;
 }

@@ -1,9 +1,9 @@
 import { mkdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Config } from '../config.ts';
-import { SetupError } from '../errors.ts';
+import { SetupError, withoutCredentials } from '../errors.ts';
 import { runProgram } from './program.ts';
-import type { Step } from './step.ts';
+import { missing, ready, type Step } from './step.ts';
 import { buildAside } from './switch.ts';
 
 /**
@@ -12,22 +12,23 @@ import { buildAside } from './switch.ts';
  */
 export function upstreamStep(config: Config, signal?: AbortSignal): Step {
   const { upstreamDir, upstreamSource } = config;
+  const found = ready(upstreamDir, { upstream: upstreamDir });
   return {
     name: 'upstream',
     async check() {
-      if (await isCheckout(upstreamDir)) return upstreamDir;
-      if (upstreamSource !== null) return null;
+      if (await isCheckout(upstreamDir)) return found;
+      if (upstreamSource !== null) return missing(`commit ${upstreamSource.commit}`, 100e6);
       throw new SetupError(
         `LOTUS_UPSTREAM_DIR ${upstreamDir} has no pipeline.py: point it at a checkout of` +
           ' EnVision-Research/Lotus, or unset it to have one fetched.',
       );
     },
-    async make(report) {
+    async make(_made, report) {
       if (upstreamSource === null) throw new Error('an own checkout is never made');
       report(`fetching ${upstreamSource.commit} from ${withoutCredentials(upstreamSource.url)}`);
       await mkdir(path.dirname(upstreamDir), { recursive: true });
       await buildAside(upstreamDir, (aside) => fetchCommit(aside, upstreamSource, signal));
-      return upstreamDir;
+      return found;
     },
   };
 }
@@ -91,8 +92,3 @@ const NO_OTHER_REPOSITORY = {
   GIT_COMMON_DIR: undefined,
   GIT_OBJECT_DIRECTORY: undefined,
 };
-
-/** A text as it may be shown: an operator may have put a token into the URL. */
-function withoutCredentials(text: string): string {
-  return text.replaceAll(/(\w+:\/\/)[^/@\s]*@/g, '$1');
-}

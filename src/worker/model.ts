@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import type { Config, Environment } from '../config.ts';
 import { asLotusError, cancelled, isCancelled, LotusError, messageOf } from '../errors.ts';
+import type { Installation } from '../installation.ts';
 import type { Log } from '../log.ts';
 import { workerCommand } from './command.ts';
 import { type OnStage, type WorkerCommand, WorkerProcess } from './process.ts';
@@ -39,6 +40,7 @@ export interface RunRequestOptions {
 
 interface ModelOptions {
   config: Config;
+  installation: Installation;
   env: Environment;
   log: Log;
   signal?: AbortSignal | undefined;
@@ -186,17 +188,15 @@ interface Started {
 }
 
 async function startProcess(options: ModelOptions): Promise<Started> {
-  const { config, env, log, signal, onStage } = options;
+  const { config, installation, env, log, signal, onStage } = options;
   const since = performance.now();
-  const process = await WorkerProcess.start(options.command ?? workerCommand(config, env), log, {
-    signal,
-  });
+  const command = options.command ?? workerCommand(config, env, installation);
+  const process = await WorkerProcess.start(command, log, { signal });
   const ready = await process.load(
     {
-      // provisioning has put the checkout of a URL where this says
-      upstream: config.upstreamDir,
-      model: config.model.id,
-      revision: config.model.revision,
+      upstream: installation.upstream,
+      model: installation.checkpoint.folder,
+      revision: installation.checkpoint.revision,
       device: config.device,
       dtype: config.dtype,
     },

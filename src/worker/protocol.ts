@@ -45,9 +45,9 @@ const load = z.strictObject({
   id: z.string(),
   /** Upstream's checkout, absolute. */
   upstream: z.string(),
-  /** A checkpoint folder, absolute, or a hub id. */
+  /** A checkpoint folder, absolute. */
   model: z.string(),
-  /** Of a hub id. */
+  /** Its commit on the hub, to be named in `ready`; null for a folder of somebody's own. */
   revision: z.string().nullable(),
   device: z.enum(['auto', 'cuda', 'cpu']),
   /** `auto`: float16 on CUDA, float32 on the CPU. */

@@ -6,7 +6,7 @@ import { messageOf, SetupError } from '../errors.ts';
 import type { Log } from '../log.ts';
 
 /** Where Linux keeps files in memory. Docker gives it 64 MB unless told otherwise, so we look first. */
-const SHARED_MEMORY = '/dev/shm';
+export const SHARED_MEMORY = '/dev/shm';
 
 /**
  * Room that one image of the largest size needs: 4096 x 4096 pixels of RGB, and of a float32 and an
@@ -35,7 +35,7 @@ export class Scratch {
    * @param wanted the folder to make it in, instead of the one that would be chosen.
    */
   static async open(log: Log, wanted?: string): Promise<Scratch> {
-    const parent = wanted ?? ((await hasRoom(SHARED_MEMORY)) ? SHARED_MEMORY : os.tmpdir());
+    const parent = wanted ?? (await chooseParent());
     try {
       await mkdir(parent, { recursive: true });
       await sweep(parent, log);
@@ -60,6 +60,11 @@ export class Scratch {
   async close(): Promise<void> {
     await rm(this.dir, { recursive: true, force: true });
   }
+}
+
+/** The folder that scratch folders are made in unless a setting names one. */
+export async function chooseParent(): Promise<string> {
+  return (await hasRoom(SHARED_MEMORY)) ? SHARED_MEMORY : os.tmpdir();
 }
 
 function pidNamespace(): string {

@@ -6,7 +6,7 @@ import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { readConfig } from '../../src/config.ts';
 import { SetupError } from '../../src/errors.ts';
-import { takeSteps } from '../../src/provision/step.ts';
+import { makeSteps } from '../../src/provision/step.ts';
 import { upstreamStep } from '../../src/provision/upstream.ts';
 
 let dir = '';
@@ -34,7 +34,10 @@ async function repository(file = 'pipeline.py'): Promise<{ url: string; commits:
 
 function provide(settings: Record<string, string>) {
   const config = readConfig({ WORKSPACE: path.join(dir, 'workspace'), ...settings });
-  return takeSteps([upstreamStep(config)], () => {}).then(([outcome]) => ({ config, outcome }));
+  return makeSteps([upstreamStep(config)], {}).then(({ outcomes: [outcome] }) => ({
+    config,
+    outcome,
+  }));
 }
 
 describe('the upstream step', () => {
@@ -44,7 +47,7 @@ describe('the upstream step', () => {
       LOTUS_UPSTREAM_URL: url,
       LOTUS_UPSTREAM_COMMIT: commits[0] ?? '',
     });
-    expect(outcome?.made).toBe(true);
+    expect(outcome?.state).toBe('made');
     expect(await readFile(path.join(config.upstreamDir, 'pipeline.py'), 'utf8')).toBe('# one\n');
   });
 
@@ -53,7 +56,7 @@ describe('the upstream step', () => {
     const settings = { LOTUS_UPSTREAM_URL: url, LOTUS_UPSTREAM_COMMIT: commits[1] ?? '' };
     await provide(settings);
     await rm(path.join(dir, 'repository'), { recursive: true });
-    expect((await provide(settings)).outcome?.made).toBe(false);
+    expect((await provide(settings)).outcome?.state).toBe('ready');
   });
 
   it('does not touch the repository of a git hook that it is called in', async () => {
@@ -113,7 +116,7 @@ describe('the upstream step', () => {
   it("uses the operator's own checkout as it is", async () => {
     await writeFile(path.join(dir, 'pipeline.py'), '');
     const { outcome } = await provide({ LOTUS_UPSTREAM_DIR: dir });
-    expect(outcome).toMatchObject({ made: false, what: dir });
+    expect(outcome).toMatchObject({ state: 'ready', what: dir });
   });
 
   it("refuses an own checkout without upstream's pipeline", async () => {

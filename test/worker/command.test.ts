@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { PYTHON_ROOT } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
-import { workerCommand, workerEnvironment } from '../../src/worker/command.ts';
+import { childEnvironment } from '../../src/environment.ts';
+import { workerCommand } from '../../src/worker/command.ts';
+import { NOWHERE } from './programs.ts';
 
 const SECRETS = {
   LOTUS_API_KEY: 'planted-1',
@@ -13,17 +16,20 @@ const SECRETS = {
 
 const HOME = { HOME: '/home/user', PATH: '/usr/bin', CUDA_VISIBLE_DEVICES: '1' };
 
+const environmentOf = (env: Record<string, string>) =>
+  workerCommand(readConfig(env), env, NOWHERE).env;
+
 describe("the Python process's environment", () => {
   it('has none of our secrets and none of what changes how Python starts', () => {
     const env = { ...HOME, ...SECRETS, HF_TOKEN: 'planted-5', MODEL_ID: '/checkpoint' };
-    const given = workerEnvironment(readConfig(env), env);
+    const given = environmentOf(env);
     expect(JSON.stringify(given)).not.toContain('planted');
     expect(JSON.stringify(given)).not.toContain('somebody');
   });
 
   it('passes on what CUDA, certificates and proxies need', () => {
     const env = { ...HOME, HTTPS_PROXY: 'http://proxy', SSL_CERT_FILE: '/ca.pem' };
-    expect(workerEnvironment(readConfig(env), env)).toMatchObject({
+    expect(environmentOf(env)).toMatchObject({
       PATH: '/usr/bin',
       CUDA_VISIBLE_DEVICES: '1',
       HTTPS_PROXY: 'http://proxy',
@@ -31,21 +37,13 @@ describe("the Python process's environment", () => {
     });
   });
 
-  it('keeps the hub offline when the model is a folder', () => {
-    const env = { ...HOME, MODEL_ID: '/checkpoint' };
-    expect(workerEnvironment(readConfig(env), env)).toMatchObject({ HF_HUB_OFFLINE: '1' });
-  });
-
-  it("lets it on the hub with the hub's own token when the model comes from there", () => {
-    const env = { ...HOME, HF_TOKEN: 'hub-token' };
-    const given = workerEnvironment(readConfig(env), env);
-    expect(given).toMatchObject({ HF_TOKEN: 'hub-token' });
-    expect(given).not.toHaveProperty('HF_HUB_OFFLINE');
+  it('is offline: what the model needs is on disk', () => {
+    expect(environmentOf(HOME)).toMatchObject({ HF_HUB_OFFLINE: '1' });
   });
 
   it("puts the hub's cache into the workspace", () => {
     const env = { ...HOME, WORKSPACE: '/workspace/Lotus' };
-    expect(workerEnvironment(readConfig(env), env)).toMatchObject({
+    expect(environmentOf(env)).toMatchObject({
       HF_HOME: '/workspace/Lotus/cache',
       HF_HUB_CACHE: '/workspace/Lotus/cache/hub',
     });
@@ -53,10 +51,26 @@ describe("the Python process's environment", () => {
 });
 
 describe('the command', () => {
-  it("is the workspace's Python with our package, and nothing from the folder it starts in", () => {
-    const env = { ...HOME, WORKSPACE: '/workspace/Lotus' };
-    const { file, args } = workerCommand(readConfig(env), env);
-    expect(file).toBe('/workspace/Lotus/venv/bin/python');
+  it("is the venv's Python with our package, and nothing from the folder it starts in", () => {
+    const installation = { python: '/volume/venvs/one/bin/python', flashAttn: null };
+    const { file, args, env } = workerCommand(readConfig(HOME), HOME, installation);
+    expect(file).toBe('/volume/venvs/one/bin/python');
     expect(args).toEqual(['-P', '-m', 'lotus_worker']);
+    expect(env.PYTHONPATH).toBe(PYTHON_ROOT);
+  });
+
+  it('finds flash-attn where it was installed, after our own package', () => {
+    const installation = { python: '/python', flashAttn: '/volume/flash-attn/2.8.3' };
+    const { env } = workerCommand(readConfig(HOME), HOME, installation);
+    expect(env.PYTHONPATH).toBe(`${PYTHON_ROOT}:/volume/flash-attn/2.8.3`);
+  });
+});
+
+describe('the environment of a download', () => {
+  it('has no token unless it is given one', () => {
+    const env = { ...HOME, ...SECRETS, HF_TOKEN: 'planted-5' };
+    const given = childEnvironment(readConfig(env), env);
+    expect(JSON.stringify(given)).not.toContain('planted');
+    expect(given).not.toHaveProperty('HF_HUB_OFFLINE');
   });
 });

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readConfig } from '../../src/config.ts';
 import { Model } from '../../src/worker/model.ts';
 import type { WorkerCommand } from '../../src/worker/process.ts';
-import { program, RUN, recordingLog } from './programs.ts';
+import { NOWHERE, program, RUN, recordingLog } from './programs.ts';
 
 const IMAGE = { pixels: Buffer.from([1, 2, 3]), width: 1, height: 1 };
 const REQUEST = { options: RUN.options, picture: RUN.picture, planes: new Set<never>() };
@@ -24,7 +24,13 @@ afterEach(async () => {
 async function start(command: WorkerCommand): Promise<Model> {
   const env = { HOME: '/home/user', LOTUS_SCRATCH_DIR: scratchDir };
   const { log } = recordingLog();
-  const model = await Model.start({ config: readConfig(env), env, log, command });
+  const model = await Model.start({
+    config: readConfig(env),
+    installation: NOWHERE,
+    env,
+    log,
+    command,
+  });
   models.push(model);
   return model;
 }

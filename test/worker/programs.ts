@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { pino } from 'pino';
+import type { Installation } from '../../src/installation.ts';
 import type { Log } from '../../src/log.ts';
 import type { Patience, WorkerCommand } from '../../src/worker/process.ts';
 import type { LoadRequest, RunRequest } from '../../src/worker/protocol.ts';
@@ -9,6 +10,14 @@ export function program(name: string, ...args: string[]): WorkerCommand {
   const file = path.join(import.meta.dirname, '..', 'fixtures', 'workers', `${name}.ts`);
   return { file: process.execPath, args: [file, ...args], env: {} };
 }
+
+/** For programs that load nothing. */
+export const NOWHERE: Installation = {
+  python: '/python',
+  upstream: '/upstream',
+  checkpoint: { folder: '/model', revision: null },
+  flashAttn: null,
+};
 
 /** For programs that never answer: what is waited for in vain need not be long. */
 export const IMPATIENT: Partial<Patience> = { cancel: 100, stop: 100 };

@@ -1,0 +1,64 @@
+import { readFileSync, readlinkSync } from 'node:fs';
+import os from 'node:os';
+
+/** A process that holds something on a volume which other machines see too. */
+export interface Owner {
+  /** For people. */
+  readonly host: string;
+  readonly pid: number;
+  readonly command: string;
+  readonly since: string;
+  /** The running kernel and the PID namespace: where `pid` means something. */
+  readonly machine: string;
+  /** When the process was started, in the kernel's ticks: a pid is given again. */
+  readonly born: string | null;
+}
+
+/** This process, as an owner. */
+export function thisProcess(): Owner {
+  return {
+    host: os.hostname(),
+    pid: process.pid,
+    command: ['lotus-worker', ...process.argv.slice(2, 3)].join(' '),
+    since: new Date().toISOString(),
+    machine: thisMachine(),
+    born: birthOf(process.pid),
+  };
+}
+
+/** Whether an owner is known to be gone; false also when it is on another machine and nobody can tell. */
+export function isGone(owner: Owner): boolean {
+  if (owner.machine !== thisMachine()) return false;
+  try {
+    process.kill(owner.pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH';
+  }
+  return owner.born !== null && owner.born !== birthOf(owner.pid);
+}
+
+/** `lotus-worker bootstrap on pod-1 (process 17, since 2026-01-31T12:00:00.000Z)` */
+export function describeOwner({ command, host, pid, since }: Owner): string {
+  return `${command} on ${host} (process ${pid}, since ${since})`;
+}
+
+function thisMachine(): string {
+  try {
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    return `${boot} ${readlinkSync('/proc/self/ns/pid')}`;
+  } catch {
+    return os.hostname(); // not Linux: no containers that share a name
+  }
+}
+
+/** The 22nd field of /proc/PID/stat, see proc(5); null where there is none. */
+function birthOf(pid: number): string | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // The second field, the program's name, may hold spaces and parentheses.
+    const afterName = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return afterName[19] ?? null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,179 @@
+import { createHash } from 'node:crypto';
+import { access, chmod, cp, mkdir, readdir, readFile, readlink, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { APP_ROOT, CODE_FOLDER, MAIN, VERSION } from '../app.ts';
+import type { Config } from '../config.ts';
+import { SetupError } from '../errors.ts';
+import { runProgram } from './program.ts';
+import { missing, ready, type Step } from './step.ts';
+import { removeOthers } from './sweep.ts';
+import { buildAside, switchLink } from './switch.ts';
+
+/** The app, beside its packages and the programs that run it. */
+const FILES = [
+  'bootstrap',
+  'package.json',
+  'package-lock.json',
+  'LICENSE',
+  'README.md',
+  CODE_FOLDER,
+  'python/lotus_worker',
+  'python/requirements',
+  'sample',
+];
+
+/** So that images of two versions on one volume do not copy themselves anew at every start. */
+const RELEASES_KEPT = 3;
+
+/** Node.js, the packages with libvips, and the app, about. */
+const BYTES = 250e6;
+
+const lockfile = z.object({
+  packages: z.record(z.string(), z.object({ dev: z.boolean().default(false) })),
+});
+
+/**
+ * The step that makes `src`, a link to `releases/<version>-<digest>`: a complete copy of the app that is running,
+ * with Node.js and uv, so that a pod can run it from the volume when the image is gone.
+ */
+export function releaseStep(config: Config): Step {
+  const releases = path.join(config.workspace, 'releases');
+  const link = path.join(config.workspace, 'src');
+  return {
+    name: 'release',
+    async check() {
+      const name = await releaseName();
+      const linked = await readlink(link).catch(() => ''); // there is none yet
+      const isThere = await exists(path.join(releases, name));
+      if (isThere && path.basename(linked) === name) return ready(name);
+      return missing(`${isThere ? 'the link to ' : ''}${name}`, isThere ? 0 : BYTES);
+    },
+    async make(_made, report) {
+      const name = await releaseName();
+      const target = path.join(releases, name);
+      if (!(await exists(target))) {
+        report(`copying the app to ${target}`);
+        await mkdir(releases, { recursive: true });
+        await buildAside(target, (aside) => copyApp(aside, config));
+      }
+      await switchLink(link, target);
+      const kept = await newest(releases, RELEASES_KEPT);
+      const isUsed = (other: string) => other === name || kept.has(other);
+      await removeOthers(config.workspace, 'releases', isUsed, report);
+      return ready(`${name}: ${path.join(link, 'bootstrap')} runs it`);
+    },
+  };
+}
+
+/** The version, and a digest of every file of the app's own. The packages follow from their lock. */
+async function releaseName(): Promise<string> {
+  const hash = createHash('sha256').update(
+    `${process.version} ${process.platform}-${process.arch}`,
+  );
+  for (const file of await appFiles()) {
+    hash.update(`\n${file}\n`).update(await readFile(path.join(APP_ROOT, file)));
+  }
+  return `${VERSION}-${hash.digest('hex').slice(0, 12)}`;
+}
+
+async function appFiles(): Promise<string[]> {
+  const files: string[] = [];
+  for (const name of FILES) {
+    const listed = await readdir(path.join(APP_ROOT, name), {
+      recursive: true,
+      withFileTypes: true,
+    }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOTDIR') files.push(name);
+      else if (error.code !== 'ENOENT') throw error; // an installed package has no bootstrap
+      return [];
+    });
+    for (const entry of listed.filter((found) => found.isFile() && isOurs(found.parentPath))) {
+      files.push(path.relative(APP_ROOT, path.join(entry.parentPath, entry.name)));
+    }
+  }
+  return files.sort();
+}
+
+/** Python leaves its byte code beside the sources it runs. */
+function isOurs(file: string): boolean {
+  return path.basename(file) !== '__pycache__';
+}
+
+async function copyApp(aside: string, config: Config): Promise<void> {
+  for (const file of await appFiles()) {
+    await cp(path.join(APP_ROOT, file), path.join(aside, file));
+  }
+  for (const folder of await productionPackages()) {
+    // With what is nested in it: that is in the list too, and is there already when its turn comes.
+    await cp(folder, path.join(aside, path.relative(APP_ROOT, folder)), {
+      recursive: true,
+      verbatimSymlinks: true,
+    });
+  }
+  await copyProgram(process.execPath, path.join(aside, 'bin', 'node'));
+  const uv = await findProgram(config.uv ?? 'uv');
+  if (uv !== null) await copyProgram(uv, path.join(aside, 'bin', 'uv'));
+  await prove(aside);
+}
+
+/** The folders of the packages that the app runs with, those of other platforms left out by being absent. */
+async function productionPackages(): Promise<string[]> {
+  const lock = lockfile.parse(
+    JSON.parse(await readFile(path.join(APP_ROOT, 'package-lock.json'), 'utf8')),
+  );
+  const folders: string[] = [];
+  for (const [name, { dev }] of Object.entries(lock.packages)) {
+    const folder = path.join(APP_ROOT, name);
+    if (name !== '' && !dev && (await exists(folder))) folders.push(folder);
+  }
+  return folders;
+}
+
+async function copyProgram(from: string, to: string): Promise<void> {
+  await mkdir(path.dirname(to), { recursive: true });
+  await cp(from, to, { dereference: true });
+  await chmod(to, 0o755);
+}
+
+/** Where a program is; null when it is nowhere, or when it is a script and would not run elsewhere. */
+async function findProgram(name: string): Promise<string | null> {
+  const dirs = path.isAbsolute(name) ? [''] : (process.env.PATH ?? '').split(path.delimiter);
+  for (const dir of dirs) {
+    const file = path.join(dir, name);
+    const head = await readFile(file).then(
+      (bytes) => bytes.subarray(0, 2).toString('latin1'),
+      () => null,
+    );
+    if (head !== null && head !== '#!') return file;
+  }
+  return null;
+}
+
+async function prove(aside: string): Promise<void> {
+  const node = path.join(aside, 'bin', 'node');
+  const main = path.join(aside, path.relative(APP_ROOT, MAIN));
+  const { failed, stdout, stderr } = await runProgram(node, [main, '--version']);
+  if (failed || stdout.trim() !== VERSION) {
+    throw new SetupError(
+      `The copy of the app does not run: ${stderr.trim() || stdout}. Install the app's packages again` +
+        ' (npm ci), and run it again.',
+    );
+  }
+}
+
+async function newest(dir: string, count: number): Promise<Set<string>> {
+  const names = (await readdir(dir)).filter((name) => !name.endsWith('.partial'));
+  const dated = await Promise.all(
+    names.map(async (name) => ({ name, at: (await stat(path.join(dir, name))).mtimeMs })),
+  );
+  const sorted = dated.sort((a, b) => b.at - a.at).slice(0, count);
+  return new Set(sorted.map(({ name }) => name));
+}
+
+async function exists(file: string): Promise<boolean> {
+  return await access(file).then(
+    () => true,
+    () => false,
+  );
+}
