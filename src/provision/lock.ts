@@ -14,8 +14,9 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
 import { cancelled, SetupError } from '../errors.ts';
-import { describeOwner, isGone, type Owner, thisProcess } from './owner.ts';
+import { describeOwner, isGone, thisProcess } from './owner.ts';
 import type { Report } from './step.ts';
 
 const LOCK = 'bootstrap.lock';
@@ -33,9 +34,16 @@ interface LockTiming {
 }
 const TIMING: LockTiming = { beat: 5_000, stale: 60_000, poll: 250, tell: 30_000 };
 
-interface Held extends Owner {
-  readonly token: string;
-}
+const held = z.object({
+  token: z.string(),
+  host: z.string(),
+  pid: z.number(),
+  command: z.string(),
+  since: z.string(),
+  machine: z.string(),
+  born: z.string().nullable(),
+});
+type Held = z.infer<typeof held>;
 
 /** A folder in the lock's place that no lock of ours was moved to. It has its minute, as any other. */
 const UNKNOWN: Held = {
@@ -80,7 +88,7 @@ export async function withLock<T>(
   const beat = setInterval(() => void keepAlive(dir, mine, lost), timing.beat);
   const signal = options.signal ? AbortSignal.any([options.signal, lost.signal]) : lost.signal;
   try {
-    return await task({ signal, tell: (doing) => void note(dir, doing) });
+    return await task({ signal, tell: (doing) => void note(dir, mine, doing) });
   } catch (error) {
     throw lost.signal.aborted ? lost.signal.reason : error;
   } finally {
@@ -100,9 +108,7 @@ async function acquire(
     const owner = await readOwner(dir);
     if (owner === null) {
       if (await putInPlace(dir, mine)) return;
-    } else if (await watch.sees(dir, owner)) {
-      await takeAway(dir, owner, report);
-    } else {
+    } else if (!(await watch.sees(dir, owner)) || !(await takeAway(dir, owner, mine, report))) {
       await sleep(timing.poll);
     }
   }
@@ -163,26 +169,35 @@ class Watch {
   }
 }
 
-/** Take a dead owner's lock away, so that it is free again. */
-async function takeAway(dir: string, dead: Held, report: Report): Promise<void> {
-  const grave = asideOf(dir);
-  try {
-    await rename(dir, grave);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return; // somebody else was quicker
+/**
+ * Take a dead owner's lock away, so that it is free again; whether it was us.
+ *
+ * Of several that find it dead one may: the one whose claim lies in it. By the time it does, the lock may be
+ * another's, made since by somebody quicker; that is seen, for a claim stops nobody from taking a look.
+ */
+async function takeAway(dir: string, dead: Held, mine: Held, report: Report): Promise<boolean> {
+  const claim = path.join(dir, 'claim');
+  const isOurs = await putInPlace(claim, mine).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return false; // somebody was quicker: it is gone
     throw error;
+  });
+  if (!isOurs) {
+    const claimant = await readOwner(claim);
+    if (claimant !== null && isGone(claimant)) await rm(claim, { recursive: true, force: true });
+    return false;
   }
-  const buried = await readOwner(grave);
-  if (buried?.token === dead.token) {
-    report(
-      `took over from ${dead === UNKNOWN ? 'nobody known' : describeOwner(dead)}, which is dead`,
-    );
-    await rm(grave, { recursive: true, force: true });
-    return;
+  const owner = await readOwner(dir);
+  if (owner?.token !== dead.token) {
+    await rm(claim, { recursive: true, force: true });
+    return false;
   }
-  // Somebody else was quicker, and this was theirs: give it back. If there is a third already, the one
-  // whose lock this was finds out at its next beat.
-  if (!(await moveToFreePlace(grave, dir))) await rm(grave, { recursive: true, force: true });
+  const grave = asideOf(dir);
+  await rename(dir, grave);
+  await rm(grave, { recursive: true, force: true });
+  report(
+    `took over from ${dead === UNKNOWN ? 'nobody known' : describeOwner(dead)}, which is dead`,
+  );
+  return true;
 }
 
 async function keepAlive(dir: string, mine: Held, lost: AbortController): Promise<void> {
@@ -192,7 +207,7 @@ async function keepAlive(dir: string, mine: Held, lost: AbortController): Promis
     await utimes(path.join(dir, 'beat'), now, now).catch(() => {}); // it was released just now
     return;
   }
-  const taker = owner ? ` It belongs to ${describeOwner(owner)} now.` : '';
+  const taker = owner && owner !== UNKNOWN ? ` It belongs to ${describeOwner(owner)} now.` : '';
   lost.abort(
     new SetupError(
       `Lost the lock ${dir}: this process stood still for so long that it was taken for dead.${taker}` +
@@ -201,7 +216,9 @@ async function keepAlive(dir: string, mine: Held, lost: AbortController): Promis
   );
 }
 
-async function note(dir: string, doing: string): Promise<void> {
+async function note(dir: string, mine: Held, doing: string): Promise<void> {
+  const owner = await readOwner(dir).catch(() => null);
+  if (owner?.token !== mine.token) return;
   // Only those who wait read it, and on a full disk it cannot be written.
   await writeFile(path.join(dir, 'beat'), doing).catch(() => {});
 }
@@ -229,8 +246,10 @@ async function moveToFreePlace(from: string, to: string): Promise<boolean> {
 /** The owner of a lock; null when there is no lock. */
 async function readOwner(dir: string): Promise<Held | null> {
   try {
-    return JSON.parse(await readFile(path.join(dir, 'owner.json'), 'utf8'));
+    const owner = held.safeParse(JSON.parse(await readFile(path.join(dir, 'owner.json'), 'utf8')));
+    return owner.success ? owner.data : UNKNOWN;
   } catch (error) {
+    if (error instanceof SyntaxError) return UNKNOWN; // damaged: a machine lost power, say
     const { code } = error as NodeJS.ErrnoException;
     if (code !== 'ENOENT' && code !== 'ESTALE') throw error;
     const isEmpty = await readdir(dir).then(

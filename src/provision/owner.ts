@@ -22,7 +22,7 @@ export function thisProcess(): Owner {
     command: ['lotus-worker', ...process.argv.slice(2, 3)].join(' '),
     since: new Date().toISOString(),
     machine: thisMachine(),
-    born: birthOf(process.pid),
+    born: statOf(process.pid)?.born ?? null,
   };
 }
 
@@ -34,7 +34,10 @@ export function isGone(owner: Owner): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ESRCH';
   }
-  return owner.born !== null && owner.born !== birthOf(owner.pid);
+  const stat = statOf(owner.pid);
+  if (stat === null) return false; // not Linux
+  // Dead, and nobody has asked yet how it ended: in a container without an init nobody ever does.
+  return stat.state === 'Z' || (owner.born !== null && owner.born !== stat.born);
 }
 
 /** `lotus-worker bootstrap on pod-1 (process 17, since 2026-01-31T12:00:00.000Z)` */
@@ -51,13 +54,13 @@ function thisMachine(): string {
   }
 }
 
-/** The 22nd field of /proc/PID/stat, see proc(5); null where there is none. */
-function birthOf(pid: number): string | null {
+/** The third and the 22nd field of /proc/PID/stat, see proc(5); null where there is none. */
+function statOf(pid: number): { state: string; born: string } | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     // The second field, the program's name, may hold spaces and parentheses.
-    const afterName = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return afterName[19] ?? null;
+    const [state = '', ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return { state, born: rest[18] ?? '' };
   } catch {
     return null;
   }
