@@ -97,6 +97,14 @@ export async function withLock<T>(
   }
 }
 
+/** Whether runs that were killed have left something in a workspace that nobody is working on. */
+export async function isLeftBehind(workspace: string): Promise<boolean> {
+  const names = await readdir(workspace).catch(() => []); // there is none yet
+  const owner = await readOwner(path.join(workspace, LOCK));
+  if (owner !== null) return isGone(owner);
+  return names.some((name) => name.endsWith('.partial'));
+}
+
 async function acquire(
   dir: string,
   mine: Held,

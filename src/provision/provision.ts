@@ -1,8 +1,9 @@
 import { mkdir } from 'node:fs/promises';
 import type { Config, Environment, Profile } from '../config.ts';
+import { isCancelled, messageOf } from '../errors.ts';
 import { flashAttnStep } from './flash-attn.ts';
 import { interpreterStep } from './interpreter.ts';
-import { withLock } from './lock.ts';
+import { isLeftBehind, withLock } from './lock.ts';
 import { releaseStep } from './release.ts';
 import { measureWriting, requireRoom } from './room.ts';
 import {
@@ -51,14 +52,15 @@ export interface Provisioned {
  */
 export async function provision(options: ProvisionOptions): Promise<Provisioned> {
   const { config, observer, signal } = options;
+  const { workspace } = config;
+  const say = (line: string) => observer.said?.('volume', line);
   const looked = await look(options);
   if (looked.checked.every(({ found }) => found.state === 'ready')) {
     const outcomes = looked.checked.map(outcomeOf);
     for (const outcome of outcomes) observer.ended?.(outcome);
+    if (await isLeftBehind(workspace)) await tidyUp(workspace, say, signal);
     return { outcomes, made: looked.made as Made };
   }
-  const { workspace } = config;
-  const say = (line: string) => observer.said?.('volume', line);
   await mkdir(workspace, { recursive: true }).catch((error) => asSetupError('volume', error));
   return await withLock({ workspace, report: say, signal }, async (lock) => {
     await sweepHalfMade(workspace, say);
@@ -80,6 +82,20 @@ export async function provision(options: ProvisionOptions): Promise<Provisioned>
       ended: (outcome) => observer.ended?.(outcome),
     });
   }).catch((error) => asSetupError('volume', error));
+}
+
+/** One that was killed after its last switch has made everything and cleared up nothing. */
+async function tidyUp(
+  workspace: string,
+  say: (line: string) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  try {
+    await withLock({ workspace, report: say, signal }, () => sweepHalfMade(workspace, say));
+  } catch (error) {
+    if (isCancelled(error)) throw error;
+    say(`what a killed run left is still there: ${messageOf(error)}`); // on a read-only volume, say
+  }
 }
 
 /**
