@@ -1,4 +1,4 @@
-"""`python -m lotus_worker.device_report`: what torch sees of the GPU, as one line of JSON for Node."""
+"""`python -m lotus_worker.device_report`: what torch sees of the GPU, in one line of JSON."""
 
 import json
 import warnings

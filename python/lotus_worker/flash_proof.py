@@ -1,4 +1,4 @@
-"""`python -m lotus_worker.flash_proof`: import flash-attn and hold it against torch's own attention.
+"""`python -m lotus_worker.flash_proof`: hold flash-attn against torch's own attention.
 
 Provisioning runs it once, after installing; the model process does the same at every load. It says
 what it saw on stdout and exits with 0, or says what is wrong on stderr and exits with 1.

@@ -12,10 +12,10 @@ from torch.nn.functional import scaled_dot_product_attention
 from lotus_worker import attention
 from lotus_worker.attention import (
     FlashAttnProcessor,
-    disproof,
     _head_sizes,
     _unfit_head_size,
     choose_attention,
+    disproof,
     use_flash,
 )
 

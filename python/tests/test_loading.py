@@ -2,17 +2,12 @@
 
 import json
 import shutil
-import socket
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import huggingface_hub.constants
 import pytest
 import torch
-from conftest import CHECKPOINT, Worker, load_request, load_stages, of_kind
+from conftest import CHECKPOINT, load_request, load_stages
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
@@ -25,7 +20,6 @@ from lotus_worker.loading import (
     pick_device,
     pick_dtype,
 )
-from lotus_worker.protocol import Error, Loading, Ready
 from lotus_worker.stages import LOAD_STAGES
 
 WEIGHTS = {
