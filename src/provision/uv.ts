@@ -11,7 +11,7 @@ export function uvEnvironment(config: Config): Record<string, string> {
   return {
     UV_CACHE_DIR: config.uvCache,
     UV_PYTHON_INSTALL_DIR: path.join(config.workspace, 'pythons'),
-    UV_NO_PROGRESS: process.stderr.isTTY ? '' : '1',
+    ...(!process.stderr.isTTY && { UV_NO_PROGRESS: '1' }), // it takes no empty one
   };
 }
 
