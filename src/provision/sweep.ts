@@ -9,12 +9,16 @@ import type { Report } from './step.ts';
 /** Where things are built aside. `tools` is bootstrap's, which has a lock of its own. */
 const BUILT_ASIDE = ['.', 'venvs', 'releases', 'upstream', 'flash-attn', 'models', 'leases'];
 
+/** What we call things: other people's things may lie beside them. */
+const OURS_HALF_MADE = /\.([0-9a-f-]{36}|download)\.partial$/;
+const OURS = /-[0-9a-f]{12}(@[0-9a-f]{8})?$/;
+
 /** Remove what runs that were killed have left half made. Only under the lock: what is half made is theirs. */
 export async function sweepHalfMade(workspace: string, report: Report): Promise<void> {
   for (const folder of BUILT_ASIDE) {
     const dir = path.join(workspace, folder);
     const names = await readdir(dir).catch(() => []); // there is none yet
-    for (const name of names.filter((file) => file.endsWith('.partial'))) {
+    for (const name of names.filter((file) => OURS_HALF_MADE.test(file))) {
       await removeOrTell(path.join(dir, name), report);
     }
   }
@@ -33,7 +37,7 @@ export async function removeOthers(
   report: Report,
 ): Promise<boolean> {
   const dir = path.join(workspace, group);
-  const names = (await readdir(dir)).filter((name) => !isUsed(name) && !name.endsWith('.partial'));
+  const names = (await readdir(dir)).filter((name) => OURS.test(name) && !isUsed(name));
   let removed = false;
   for (const name of names) {
     // Whoever works from `name@something` works from `name` too, and says that.
