@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 import torch
+from torch import version as torch_version
 
 
 def report() -> dict[str, Any]:
@@ -14,7 +15,7 @@ def report() -> dict[str, Any]:
         available = torch.cuda.is_available()  # it warns about a driver that is too old
     return {
         "torch": torch.__version__,
-        "cuda": torch.version.cuda,
+        "cuda": torch_version.cuda,
         "available": available,
         "reason": str(caught[0].message).splitlines()[0] if caught else None,
         "devices": [device(i) for i in range(torch.cuda.device_count())] if available else [],
