@@ -18,6 +18,7 @@ import { z } from 'zod';
 import { cancelled, SetupError } from '../errors.ts';
 import { describeOwner, isGone, thisProcess } from './owner.ts';
 import type { Report } from './step.ts';
+import { isHalfMade } from './switch.ts';
 
 const LOCK = 'bootstrap.lock';
 
@@ -102,7 +103,7 @@ export async function isLeftBehind(workspace: string): Promise<boolean> {
   const names = await readdir(workspace).catch(() => []); // there is none yet
   const owner = await readOwner(path.join(workspace, LOCK));
   if (owner !== null) return isGone(owner);
-  return names.some((name) => name.endsWith('.partial'));
+  return names.some(isHalfMade);
 }
 
 async function acquire(

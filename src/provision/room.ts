@@ -74,7 +74,7 @@ export async function freeBytes(dir: string): Promise<number> {
 }
 
 export function gigabytes(bytes: number): string {
-  return bytes < 1e9 ? `${Math.ceil(bytes / MB)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+  return bytes <= 999e6 ? `${Math.ceil(bytes / MB)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }
 
 function duration(seconds: number): string {

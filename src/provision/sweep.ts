@@ -5,12 +5,12 @@ import { messageOf } from '../errors.ts';
 import { leaseHolders } from './leases.ts';
 import { describeOwner } from './owner.ts';
 import type { Report } from './step.ts';
+import { isHalfMade } from './switch.ts';
 
 /** Where things are built aside. `tools` is bootstrap's, which has a lock of its own. */
 const BUILT_ASIDE = ['.', 'venvs', 'releases', 'upstream', 'flash-attn', 'models', 'leases'];
 
-/** What we call things: other people's things may lie beside them. */
-const OURS_HALF_MADE = /\.([0-9a-f-]{36}|download)\.partial$/;
+/** What we call a finished folder: other people's may lie beside it. */
 const OURS = /-[0-9a-f]{12}(@[0-9a-f]{8})?$/;
 
 /** Remove what runs that were killed have left half made. Only under the lock: what is half made is theirs. */
@@ -18,7 +18,7 @@ export async function sweepHalfMade(workspace: string, report: Report): Promise<
   for (const folder of BUILT_ASIDE) {
     const dir = path.join(workspace, folder);
     const names = await readdir(dir).catch(() => []); // there is none yet
-    for (const name of names.filter((file) => OURS_HALF_MADE.test(file))) {
+    for (const name of names.filter((file) => isHalfMade(file))) {
       await removeOrTell(path.join(dir, name), report);
     }
   }

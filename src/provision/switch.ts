@@ -3,6 +3,11 @@ import { mkdir, rename, rm, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import { SetupError } from '../errors.ts';
 
+/** Whether something is called as what is built aside; other people's `.partial` is not. */
+export function isHalfMade(name: string): boolean {
+  return /\.([0-9a-f-]{36}|download)\.partial$/.test(name);
+}
+
 /**
  * Build a folder aside and move it to its place at once, so that one that is there is whole. When somebody
  * else was quicker, theirs stays: the name says what is in it.

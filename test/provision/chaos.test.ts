@@ -26,6 +26,9 @@ import { makeSmallApp, runSmall, type SmallApp } from './small-app.ts';
  * each. The calls are recorded first, so that what is new in the code is killed too: at both sides of every
  * switch, and in the middle of the rest. LOTUS_TEST_CHAOS=full takes every call of every kind.
  */
+/** As what a killed run was building aside. */
+const HALF_MADE = '.half.01234567-89ab-4def-8123-456789abcdef.partial';
+
 const FULL = process.env.LOTUS_TEST_CHAOS === 'full';
 const AT_ONCE = 2;
 const KILL_AT = path.join(APP_ROOT, 'test', 'fixtures', 'provision', 'kill-at.ts');
@@ -180,11 +183,11 @@ async function remove(workspace: string, ...names: string[]): Promise<void> {
 
 async function leaveHalfMade(workspace: string): Promise<void> {
   for (const folder of ['venvs', 'releases', 'flash-attn', 'models', 'leases']) {
-    const half = path.join(workspace, folder, '.half.partial');
+    const half = path.join(workspace, folder, HALF_MADE);
     await mkdir(path.join(half, 'deeper'), { recursive: true });
     for (const name of ['one', 'two', 'deeper/three']) await writeFile(path.join(half, name), '');
   }
-  await writeFile(path.join(workspace, '.half.partial'), '');
+  await writeFile(path.join(workspace, HALF_MADE), '');
 }
 
 async function leaveDeadLock(workspace: string): Promise<void> {
