@@ -24,10 +24,7 @@ const reportSchema = z.object({
 });
 type Report = z.infer<typeof reportSchema>;
 
-/**
- * The oldest driver that torch's CUDA 12.8 needs, from the CUDA 12.8 release notes, table 3. An older one of the
- * 525 series or newer may do by minor-version compatibility; RunPod's filter is by this.
- */
+/** torch's wheels are built for CUDA 12.8. */
 const CUDA_HOST_FILTER =
   "Update the driver, or filter the endpoint's hosts by CUDA 12.8 or newer (docs/operations.md).";
 

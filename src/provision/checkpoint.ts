@@ -1,6 +1,6 @@
-import { access, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
+import { exists, readJson } from '../storage/files.ts';
 
 /** diffusers' own: each part's library and class, or null for a part that the model does without. */
 const modelIndex = z.record(z.string(), z.unknown());
@@ -56,20 +56,4 @@ async function firstLacking(
     if (lacking !== null) return lacking;
   }
   return null;
-}
-
-/** A file's JSON; null when there is none, or it is damaged. */
-async function readJson(file: string): Promise<unknown> {
-  try {
-    return JSON.parse(await readFile(file, 'utf8'));
-  } catch {
-    return null;
-  }
-}
-
-async function exists(file: string): Promise<boolean> {
-  return await access(file).then(
-    () => true,
-    () => false,
-  );
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream, existsSync } from 'node:fs';
-import { cp, mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { cp, mkdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { EnvHttpProxyAgent, fetch } from 'undici';
@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { PYTHON_ROOT } from '../app.ts';
 import type { Config } from '../config.ts';
 import { isCancelled, messageOf, SetupError } from '../errors.ts';
-import { writeWhole } from '../storage/files.ts';
+import { readJson, writeWhole } from '../storage/files.ts';
 import { runProgram } from './program.ts';
 import { requireRoom } from './room.ts';
 import { type Made, missing, type Report, ready, type Step } from './step.ts';
@@ -186,9 +186,7 @@ export async function proveFlashAttn(
 }
 
 async function readNote(dir: string, source: string): Promise<Note> {
-  const text = await readFile(path.join(dir, 'wheel.json'), 'utf8').catch(() => null);
-  if (text === null) return { source };
-  const parsed = noteSchema.safeParse(JSON.parse(text));
+  const parsed = noteSchema.safeParse(await readJson(path.join(dir, 'wheel.json')));
   return parsed.success && parsed.data.source === source ? parsed.data : { source };
 }
 

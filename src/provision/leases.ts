@@ -27,7 +27,7 @@ const STALE_MS = 24 * 3_600_000;
  * @param name the folder's path in the workspace, say `venvs/runtime-0123456789ab`.
  * @returns false where nothing can be written: nobody can remove anything there from here either.
  */
-export async function holdLease(workspace: string, name: string): Promise<boolean> {
+async function holdLease(workspace: string, name: string): Promise<boolean> {
   const file = path.join(workspace, FOLDER, `${encodeURIComponent(name)}~${randomUUID()}.json`);
   try {
     await writeWhole(file, `${JSON.stringify(thisProcess(), null, 2)}\n`);

@@ -16,7 +16,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { cancelled, SetupError } from '../errors.ts';
-import { describeOwner, isGone, thisProcess } from './owner.ts';
+import { describeOwner, isGone, ownerSchema, thisProcess } from './owner.ts';
 import type { Report } from './step.ts';
 import { isHalfMade } from './switch.ts';
 
@@ -35,15 +35,7 @@ interface LockTiming {
 }
 const TIMING: LockTiming = { beat: 5_000, stale: 60_000, poll: 250, tell: 30_000 };
 
-const held = z.object({
-  token: z.string(),
-  host: z.string(),
-  pid: z.number(),
-  command: z.string(),
-  since: z.string(),
-  machine: z.string(),
-  born: z.string().nullable(),
-});
+const held = ownerSchema.extend({ token: z.string() });
 type Held = z.infer<typeof held>;
 
 /** A folder in the lock's place that no lock of ours was moved to. It has its minute, as any other. */

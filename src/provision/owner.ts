@@ -1,18 +1,20 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import os from 'node:os';
+import { z } from 'zod';
 
 /** A process that holds something on a volume which other machines see too. */
-export interface Owner {
+export const ownerSchema = z.object({
   /** For people. */
-  readonly host: string;
-  readonly pid: number;
-  readonly command: string;
-  readonly since: string;
+  host: z.string(),
+  pid: z.number(),
+  command: z.string(),
+  since: z.string(),
   /** The running kernel and the PID namespace: where `pid` means something. */
-  readonly machine: string;
+  machine: z.string(),
   /** When the process was started, in the kernel's ticks: a pid is given again. */
-  readonly born: string | null;
-}
+  born: z.string().nullable(),
+});
+export type Owner = z.infer<typeof ownerSchema>;
 
 /** This process, as an owner. */
 export function thisProcess(): Owner {

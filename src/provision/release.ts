@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
-import { access, chmod, cp, mkdir, readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { chmod, cp, mkdir, open, readdir, readFile, readlink, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { APP_ROOT, CODE_FOLDER, MAIN, VERSION } from '../app.ts';
 import type { Config } from '../config.ts';
 import { SetupError } from '../errors.ts';
+import { exists } from '../storage/files.ts';
 import { runProgram } from './program.ts';
 import { missing, ready, type Step } from './step.ts';
 import { removeOthers } from './sweep.ts';
@@ -105,10 +106,11 @@ async function copyApp(aside: string, config: Config): Promise<void> {
     await cp(path.join(APP_ROOT, file), path.join(aside, file));
   }
   for (const folder of await productionPackages()) {
-    // With what is nested in it: that is in the list too, and is there already when its turn comes.
     await cp(folder, path.join(aside, path.relative(APP_ROOT, folder)), {
       recursive: true,
       verbatimSymlinks: true,
+      // What is nested in it is in the list too.
+      filter: (file) => !path.relative(folder, file).split(path.sep).includes('node_modules'),
     });
   }
   await copyProgram(process.execPath, path.join(aside, 'bin', 'node'));
@@ -141,13 +143,20 @@ async function findProgram(name: string): Promise<string | null> {
   const dirs = path.isAbsolute(name) ? [''] : (process.env.PATH ?? '').split(path.delimiter);
   for (const dir of dirs) {
     const file = path.join(dir, name);
-    const head = await readFile(file).then(
-      (bytes) => bytes.subarray(0, 2).toString('latin1'),
-      () => null,
-    );
+    const head = await firstTwo(file).catch(() => null); // there is none in this folder
     if (head !== null && head !== '#!') return file;
   }
   return null;
+}
+
+async function firstTwo(file: string): Promise<string> {
+  const handle = await open(file);
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(2), 0, 2);
+    return buffer.toString('latin1', 0, bytesRead);
+  } finally {
+    await handle.close();
+  }
 }
 
 async function prove(aside: string): Promise<void> {
@@ -169,11 +178,4 @@ async function newest(dir: string, count: number): Promise<Set<string>> {
   );
   const sorted = dated.sort((a, b) => b.at - a.at).slice(0, count);
   return new Set(sorted.map(({ name }) => name));
-}
-
-async function exists(file: string): Promise<boolean> {
-  return await access(file).then(
-    () => true,
-    () => false,
-  );
 }

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { Config, Environment } from '../config.ts';
 import { LotusError } from '../errors.ts';
 import type { Checkpoint } from '../installation.ts';
-import { writeWhole } from '../storage/files.ts';
+import { readJson, writeWhole } from '../storage/files.ts';
 import { checkpointFault } from './checkpoint.ts';
 import { bytesIn, download, type Patience, repositoryFolder } from './hub.ts';
 import { missing, ready, type Step } from './step.ts';
@@ -103,9 +103,7 @@ async function cachedByRunPod(id: string, requested: string): Promise<Checkpoint
 }
 
 async function readManifest(config: Config, requested: string): Promise<Manifest | null> {
-  const text = await readFile(manifestFile(config, requested), 'utf8').catch(() => null);
-  if (text === null) return null;
-  const parsed = manifestSchema.safeParse(JSON.parse(text));
+  const parsed = manifestSchema.safeParse(await readJson(manifestFile(config, requested)));
   if (!parsed.success) return null;
   const { folder } = checkpointOf(config, parsed.data);
   const whole = await Promise.all(

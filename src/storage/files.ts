@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
 /**
@@ -16,5 +16,22 @@ export async function writeWhole(file: string, bytes: Uint8Array | string): Prom
   } catch (error) {
     await rm(aside, { force: true });
     throw error;
+  }
+}
+
+/** Whether there is anything at a path, links followed. */
+export async function exists(file: string): Promise<boolean> {
+  return await access(file).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** A file's JSON, to be checked by a schema; null when there is no file, or it is damaged. */
+export async function readJson(file: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8'));
+  } catch {
+    return null;
   }
 }

@@ -177,6 +177,13 @@ describe('the weights step', () => {
     ).toBe(true);
   });
 
+  it('asks the hub again when what it noted is damaged', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    const first = await provide({ hub, workspace });
+    await writeFile(path.join(workspace, 'models', 'org--lotus@main.json'), '');
+    expect(await provide({ hub, workspace })).toEqual(first);
+  });
+
   it('goes on from where a connection was dropped', async () => {
     const hub = await hubOf({
       at: 'unet/padding.safetensors',
