@@ -27,11 +27,14 @@ const NO_STORAGE: ReadonlySet<string> = new Set(
   ['proc', 'sysfs', 'devpts', 'cgroup', 'cgroup2', 'mqueue', 'securityfs', 'debugfs'], //
 );
 
+/** File systems in memory: what is there goes away with the container, as what is on its own disk. */
+const IN_MEMORY: ReadonlySet<string> = new Set(['tmpfs', 'ramfs']);
+
 /**
  * Find the workspace.
  *
- * A volume counts when it is really mounted: the folder of that name is in many images, and RunPod's cached
- * models are a mount below `/runpod-volume` also where there is no volume.
+ * A volume counts when it is really mounted, and is no memory: the folder of that name is in many images, and
+ * RunPod's cached models are a mount below `/runpod-volume` also where there is no volume.
  *
  * @param allowEphemeral what LOTUS_ALLOW_EPHEMERAL says. Unset: not on RunPod, where the container's own disk
  *   is small and goes away, and elsewhere yes.
@@ -55,7 +58,7 @@ function locate(
   const points = isServerless(env)
     ? [SERVERLESS_VOLUME, POD_VOLUME]
     : [POD_VOLUME, SERVERLESS_VOLUME];
-  const volume = points.find((point) => mounts.some((mount) => mount.point === point));
+  const volume = points.find((point) => mounts.some((one) => one.point === point && isKept(one)));
   if (volume !== undefined) return { path: path.join(volume, FOLDER), origin: 'volume' };
   // In the user's data folder, by the XDG Base Directory Specification; `bootstrap` has the same.
   const data = env.XDG_DATA_HOME || path.join(env.HOME || os.homedir(), '.local', 'share');
@@ -70,17 +73,25 @@ function faultOf(
   if (mount && NO_STORAGE.has(mount.filesystem)) {
     return `WORKSPACE ${dir} is on ${mount.filesystem}, which holds no files. Set it to a folder on a disk.`;
   }
-  const isOnVolume = origin !== 'home' && mount !== undefined && mount.point !== '/';
+  const isOnVolume =
+    origin !== 'home' && mount !== undefined && mount.point !== '/' && isKept(mount);
   if (!needsVolume || isOnVolume) return null;
+  const isInMemory = mount !== undefined && mount.point !== '/' && !isKept(mount);
+  const place = isInMemory ? `in memory (${mount.filesystem})` : 'on no volume';
   const where =
     origin === 'setting'
-      ? `WORKSPACE ${dir} is on no volume`
+      ? `WORKSPACE ${dir} is ${place}`
       : `No volume is mounted at ${POD_VOLUME} or ${SERVERLESS_VOLUME}`;
   return (
     `${where}, and the container's own disk is small and goes away with it; this needs 7 GB for the packages` +
     ' and 5 GB for the model. Attach a network volume, or set WORKSPACE to a folder on one, or set' +
     ' LOTUS_ALLOW_EPHEMERAL=1 to do it all the same.'
   );
+}
+
+/** Whether what is there outlives the container. */
+function isKept({ filesystem }: Mount): boolean {
+  return !IN_MEMORY.has(filesystem);
 }
 
 /** RunPod sets these in every container of its; the first is a queue's, on serverless workers only. */

@@ -2,7 +2,6 @@ import {
   chmod,
   cp,
   mkdir,
-  mkdtemp,
   readdir,
   readFile,
   readlink,
@@ -17,7 +16,7 @@ import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { APP_ROOT } from '../src/app.ts';
 import { findWorkspace } from '../src/workspace.ts';
-import { inRoot, whyNoRoot } from './docker/root.ts';
+import { inRoot, makeDiskFolder, whyNoRoot } from './docker/root.ts';
 
 /**
  * The script alone: `node`, `npm`, `uv` and `sleep` are small programs of the test, so that a start takes
@@ -25,7 +24,7 @@ import { inRoot, whyNoRoot } from './docker/root.ts';
  */
 let dir = '';
 beforeEach(async () => {
-  dir = await mkdtemp(path.join(os.tmpdir(), 'bootstrap-alone-'));
+  dir = await makeDiskFolder('bootstrap-alone-');
   for (const name of ['bootstrap', 'package-lock.json', 'python/requirements']) {
     await cp(path.join(APP_ROOT, name), path.join(dir, 'app', name), { recursive: true });
   }

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { APP_ROOT } from '../src/app.ts';
 import { type Mount, readMounts } from '../src/mounts.ts';
 import { findWorkspace, type Workspace } from '../src/workspace.ts';
-import { inRoot, whyNoRoot } from './docker/root.ts';
+import { inRoot, makeDiskFolder, whyNoRoot } from './docker/root.ts';
 
 const HOME = { HOME: '/home/user' };
 const POD = { ...HOME, RUNPOD_POD_ID: 'abc123' };
@@ -141,17 +141,28 @@ describe('with real mounts', () => {
     skip(why !== null, why ?? '');
   });
 
-  /** What a process finds where a volume is mounted at these points. */
-  async function find(points: readonly string[], env: Record<string, string>): Promise<Workspace> {
+  let volume = '';
+  beforeEach(async () => {
+    volume = await makeDiskFolder('workspace-test-');
+  });
+  afterEach(() => rm(volume, { recursive: true, force: true }));
+
+  /** What a process finds where a volume is mounted at these points, or memory. */
+  async function find(
+    points: readonly string[],
+    env: Record<string, string>,
+    memory: readonly string[] = [],
+  ): Promise<Workspace> {
     const file = (name: string) => JSON.stringify(path.join(APP_ROOT, 'src', name));
     const code = `
       import { readMounts } from ${file('mounts.ts')};
       import { findWorkspace } from ${file('workspace.ts')};
       console.log(JSON.stringify(findWorkspace(process.env, readMounts())));
     `;
-    const tmpfs = points.map((target) => ({ target, sizeMb: 1 }));
+    const binds = points.map((target) => ({ source: volume, target }));
+    const tmpfs = memory.map((target) => ({ target, sizeMb: 1 }));
     const node = [process.execPath, '--input-type=module', '-e', code] as const;
-    const { stdout } = await inRoot(node, { tmpfs, env });
+    const { stdout } = await inRoot(node, { binds, tmpfs, env });
     return JSON.parse(stdout);
   }
 
@@ -164,9 +175,18 @@ describe('with real mounts', () => {
     expect(await find([point], env)).toEqual({
       path: `${point}/Lotus`,
       origin: 'volume',
-      mount: at(point, 'tmpfs'),
+      mount: { point, filesystem: expect.any(String), readOnly: false },
       fault: null,
     });
+  });
+
+  it('memory at its place is no volume, and is said to be memory when it is asked for', async () => {
+    const found = await find([], POD, ['/workspace']);
+    expect(found.origin).toBe('home');
+    expect(found.fault).toContain('No volume is mounted');
+    const asked = await find([], { ...POD, WORKSPACE: '/workspace/Lotus' }, ['/workspace']);
+    expect(asked.fault).toContain('WORKSPACE /workspace/Lotus is in memory (tmpfs), and');
+    expect((await find(['/runpod-volume'], POD, ['/workspace'])).path).toBe('/runpod-volume/Lotus');
   });
 
   it('a setting on a mount of any name is no fault', async () => {
@@ -196,11 +216,12 @@ describe('with real mounts', () => {
 
 describe('LOTUS_ALLOW_EPHEMERAL', () => {
   it.each([
-    ['the data folder', POD],
-    ['a setting', { ...POD, WORKSPACE: '/opt/lotus' }],
-  ])('1 takes %s on the container’s own disk, on RunPod too', (_what, env) => {
-    expect(findWorkspace(env, [ROOT]).fault).not.toBeNull();
-    expect(findWorkspace(env, [ROOT], true).fault).toBeNull();
+    ['the data folder', POD, [ROOT]],
+    ['a setting', { ...POD, WORKSPACE: '/opt/lotus' }, [ROOT]],
+    ['memory', { ...POD, WORKSPACE: '/dev/shm/lotus' }, [ROOT, at('/dev/shm', 'tmpfs')]],
+  ])('1 takes %s, which goes away, on RunPod too', (_what, env, mounts) => {
+    expect(findWorkspace(env, mounts).fault).not.toBeNull();
+    expect(findWorkspace(env, mounts, true).fault).toBeNull();
   });
 
   it.each([

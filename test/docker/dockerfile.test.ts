@@ -17,7 +17,7 @@ function stagesOf(dockerfile: string): Instruction[][] {
   const lines = dockerfile.replaceAll(/^\s*#.*\n/gm, '').replaceAll(/\\\n\s*/g, '');
   for (const line of lines.split('\n').filter(Boolean)) {
     const [, name = '', text = ''] = /^(\S+)\s+(.*)$/.exec(line) ?? [];
-    if (name === 'FROM') stages.push([]);
+    if (name === 'FROM' || stages.length === 0) stages.push([]); // an ARG may come before the first
     stages.at(-1)?.push({ name, text });
   }
   return stages;
@@ -50,7 +50,8 @@ describe('the Dockerfile', () => {
     const froms = textsOf('FROM', all).map((text) => text.split(/ AS /));
     const named = froms.map(([, name]) => name);
     const outside = froms.map(([from]) => from).filter((from) => !named.includes(from));
-    expect(outside).toEqual(['nvidia/cuda:12.8.1-cudnn-devel-ubuntu24.04']);
+    expect(outside).toEqual(['${BASE}']);
+    expect(textsOf('ARG', all)).toEqual(['BASE=nvidia/cuda:12.8.1-cudnn-devel-ubuntu24.04']);
   });
 
   it('starts the entrypoint under tini, as root, with bootstrap', () => {
@@ -72,7 +73,6 @@ describe('the Dockerfile', () => {
 
   it('sets nothing that decides about the workspace, and no secret', () => {
     expect(textsOf('ENV')).toEqual(['LOTUS_ALLOW_EPHEMERAL=0 NODE_ENV=production']);
-    expect(textsOf('ARG', all)).toEqual([]);
     expect(textsOf('RUN', all).join('\n')).not.toMatch(/token|secret|password|api_?key/i);
   });
 

@@ -1,11 +1,10 @@
 import { chmod, chown, cp, mkdir, mkdtemp, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { APP_ROOT } from '../../src/app.ts';
 import { findWorkspace } from '../../src/workspace.ts';
 import { APP } from './layout.ts';
-import { inRoot, type RootOptions, whyNoUsers } from './root.ts';
+import { inRoot, makeDiskFolder, type RootOptions, whyNoUsers } from './root.ts';
 
 const USER = 10001;
 const ENTRYPOINT = `${APP}/docker/entrypoint`;
@@ -35,7 +34,7 @@ let dir = '';
 let volume = '';
 let app = '';
 beforeAll(async () => {
-  dir = await mkdtemp(path.join(os.tmpdir(), 'entrypoint-test-'));
+  dir = await makeDiskFolder('entrypoint-test-');
   app = path.join(dir, 'app');
   await cp(path.join(APP_ROOT, 'docker'), path.join(app, 'docker'), { recursive: true });
   await mkdir(path.join(app, 'dist', 'cli'), { recursive: true });
@@ -210,6 +209,34 @@ describe('the entrypoint, with a volume', () => {
     expect(await seen(at('/workspace', true))).toMatchObject(cannotWrite('/workspace/Lotus'));
     await folder('Lotus', USER);
     expect(await seen(at('/workspace', true))).toMatchObject(cannotWrite('/workspace/Lotus'));
+  });
+
+  it.each([
+    [],
+    ['--version'],
+    ['--help'],
+    ['help'],
+    ['doctor', '--json'],
+    ['bootstrap', '--dry-run'],
+    ['prefetch', 'org/model', '--dry-run'],
+    ['infer', '-h'],
+  ])('makes nothing for a command that only looks: %s %s', async (...args) => {
+    const { exitCode, stderr } = await start({ ...at('/workspace'), args });
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+    await expect(ownerOf('Lotus')).rejects.toThrow('ENOENT');
+    await folder('Lotus');
+    const again = await start({ ...at('/workspace'), args });
+    expect(JSON.parse(again.stdout)).toMatchObject({ uid: USER });
+    expect(await ownerOf('Lotus')).toBe(0);
+    await folder('Lotus/venvs');
+    const stays = await start({ ...at('/workspace'), args });
+    expect(stays.stderr).toContain(`stays root: user ${USER} cannot write /workspace/Lotus`);
+  });
+
+  it('takes memory that is mounted there for none', async () => {
+    const by = ['sh', '-c', 'mkdir -p /workspace/Lotus/x && exec "$@"', 'sh'];
+    const tmpfs = [{ target: '/workspace', sizeMb: 1 }];
+    expect(await seen({ tmpfs, by })).toMatchObject(asUser);
   });
 
   it('does not take a mount below its place, nor a folder there, for one', async () => {

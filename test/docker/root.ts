@@ -1,4 +1,7 @@
+import { mkdir, mkdtemp } from 'node:fs/promises';
+import path from 'node:path';
 import { execa, execaSync } from 'execa';
+import { readConfig } from '../../src/config.ts';
 
 /** Something of the host's that is to be seen at another path, too. */
 export interface Bind {
@@ -108,6 +111,13 @@ export function inRoot(command: readonly [string, ...string[]], options: RootOpt
     timeout: timeoutMs,
     killSignal: 'SIGKILL',
   });
+}
+
+/** A folder that can be mounted as a volume: the temporary folder may be in memory, which is none. */
+export async function makeDiskFolder(prefix: string): Promise<string> {
+  const parent = path.dirname(readConfig(process.env).workspace);
+  await mkdir(parent, { recursive: true });
+  return await mkdtemp(path.join(parent, prefix));
 }
 
 /** Why nothing can be run in a root of its own here, a container without the right to mount say; else null. */
