@@ -4,7 +4,7 @@ import type { Config, Environment } from '../config.ts';
 import { SetupError } from '../errors.ts';
 import { runProgram } from './program.ts';
 import { missing, type Report, ready, type Step } from './step.ts';
-import { requireUv, uvEnvironment } from './uv.ts';
+import { requireUv, runUv } from './uv.ts';
 
 /** The one that the locked packages are for. */
 export const PYTHON_MINOR = '3.12';
@@ -107,7 +107,7 @@ async function probe(candidate: string, signal: AbortSignal | undefined): Promis
 }
 
 async function installOwn(
-  { config, signal }: InterpreterOptions,
+  { config, env, signal }: InterpreterOptions,
   dir: string,
   faults: readonly string[],
   report: Report,
@@ -115,8 +115,7 @@ async function installOwn(
   report(`no Python ${PYTHON_MINOR} here; uv gets its own`);
   const uv = await requireUv(config, signal);
   const args = ['python', 'install', '--managed-python', '--no-bin', PYTHON_MINOR];
-  const options = { env: uvEnvironment(config), signal };
-  const { failed, stderr } = await runProgram(uv, args, options);
+  const { failed, stderr } = await runUv(uv, args, { config, env, signal });
   const [own = ''] = await versionsIn(dir, 'cpython-');
   const probed = failed ? null : await probe(own, signal);
   if (probed && 'path' in probed) return { ...probed, path: await realpath(own) };

@@ -11,6 +11,7 @@ import type { Config } from '../config.ts';
 import { writeWhole } from '../storage/files.ts';
 import { isGone, type Owner, thisProcess } from './owner.ts';
 import type { Made } from './step.ts';
+import { noteUse } from './used.ts';
 
 const FOLDER = 'leases';
 const BEAT_MS = 60_000;
@@ -34,6 +35,7 @@ async function holdLease(workspace: string, name: string): Promise<boolean> {
   } catch {
     return false;
   }
+  await noteUse(path.join(workspace, name));
   const beat = () => {
     const now = new Date();
     // Where it was removed or the volume is gone there is nothing left to say.

@@ -5,6 +5,9 @@ import { z } from 'zod';
 import { PYTHON_ROOT } from '../app.ts';
 import type { Profile } from '../config.ts';
 
+/** The kind of machine that packages are for; laptops of several may share a disk. */
+export const MACHINE = `${process.platform}-${process.arch}`;
+
 const REQUIREMENTS = path.join(PYTHON_ROOT, 'requirements');
 
 const profiles = z.record(
@@ -26,7 +29,7 @@ export interface PackageSet {
   readonly lock: string;
   /** The lock's digest, short. */
   readonly digest: string;
-  /** The venv's name: another lock gives another venv. */
+  /** The venv's name: another lock gives another venv, and so does another kind of machine. */
   readonly name: string;
   readonly installedBytes: number;
   readonly proof: string;
@@ -50,7 +53,7 @@ export async function setsFor(asked: Profile | undefined): Promise<PackageSet[]>
         .update(await readFile(lock))
         .digest('hex')
         .slice(0, 12);
-      return { ...facts, profile, lock, digest, name: `${profile}-${digest}` };
+      return { ...facts, profile, lock, digest, name: `${profile}-${MACHINE}-${digest}` };
     }),
   );
 }

@@ -1,6 +1,7 @@
 import { execa } from 'execa';
 import { SECRETS } from '../config.ts';
 import { cancelled } from '../errors.ts';
+import { tethered } from './tether.ts';
 
 interface ProgramOptions {
   cwd?: string;
@@ -14,6 +15,8 @@ interface ProgramOptions {
   showProgress?: boolean;
   /** Gets the lines of its standard error as they come. */
   onLine?: (line: string) => void;
+  /** Whether it is killed when this process dies, whatever kills that. It must be known to be there. */
+  endsWithUs?: boolean;
   signal?: AbortSignal | undefined;
 }
 
@@ -27,14 +30,23 @@ const NO_SECRETS = Object.fromEntries(SECRETS.map((name) => [name, undefined]));
 export async function runProgram(
   file: string,
   args: readonly string[],
-  { signal, showProgress = false, onLine, env, onlyThisEnv, ...options }: ProgramOptions = {},
+  {
+    signal,
+    showProgress = false,
+    onLine,
+    env,
+    onlyThisEnv,
+    endsWithUs,
+    ...options
+  }: ProgramOptions = {},
 ) {
   const tap = function* (line: unknown) {
     onLine?.(String(line));
     yield line;
   };
   const stderr = onLine ? [tap, 'pipe' as const] : ['pipe' as const];
-  const result = await execa(file, args, {
+  const [program, all] = endsWithUs ? await tethered(file, args) : [file, args];
+  const result = await execa(program, all, {
     ...options,
     env: onlyThisEnv ? { ...env } : { ...NO_SECRETS, ...env },
     extendEnv: !onlyThisEnv,

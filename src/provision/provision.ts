@@ -112,9 +112,9 @@ export function stepsOf(options: Omit<ProvisionOptions, 'observer'>): Step[] {
   const { config, env, profile, update = false, signal } = options;
   const all: Record<StepName, () => Step> = {
     volume: () => volumeStep(config),
-    release: () => releaseStep(config),
+    release: () => releaseStep({ config, env, signal }),
     interpreter: () => interpreterStep({ config, env, signal }),
-    venv: () => venvStep({ config, profile, signal }),
+    venv: () => venvStep({ config, env, profile, signal }),
     upstream: () => upstreamStep(config, signal),
     weights: () => weightsStep({ config, env, update, signal }),
     'flash-attn': () => flashAttnStep({ config, signal }),

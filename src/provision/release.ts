@@ -1,15 +1,19 @@
 import { createHash } from 'node:crypto';
-import { chmod, cp, mkdir, open, readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { chmod, cp, mkdir, open, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { APP_ROOT, CODE_FOLDER, MAIN, VERSION } from '../app.ts';
-import type { Config } from '../config.ts';
+import type { Config, Environment } from '../config.ts';
+import { childEnvironment } from '../environment.ts';
 import { SetupError } from '../errors.ts';
 import { exists } from '../storage/files.ts';
 import { runProgram } from './program.ts';
-import { missing, ready, type Step } from './step.ts';
+import { missing, type Report, ready, type Step } from './step.ts';
 import { removeOthers } from './sweep.ts';
-import { buildAside, switchLink } from './switch.ts';
+import { buildAside, isHalfMade, readSwitch, switchLink } from './switch.ts';
+import { lastUsed, noteUse } from './used.ts';
+import { isReadOnly } from './volume.ts';
 
 /** The app, beside its packages and the programs that run it. */
 const FILES = [
@@ -27,27 +31,48 @@ const FILES = [
 /** So that images of two versions on one volume do not copy themselves anew at every start. */
 const RELEASES_KEPT = 3;
 
+/** Importing it all takes a second; from a slow network volume, some. */
+const PROOF_MS = 300_000;
+
+const INSTALL = "Install the app's packages again (npm ci --omit=dev), and run it again.";
+
 /** Node.js, the packages with libvips, and the app, about. */
 const BYTES = 250e6;
 
+/** What npm's lock says of a package. Optional ones are for other systems, mostly, and are not installed on ours. */
 const lockfile = z.object({
-  packages: z.record(z.string(), z.object({ dev: z.boolean().default(false) })),
+  packages: z.record(
+    z.string(),
+    z.object({
+      dev: z.boolean().default(false),
+      optional: z.boolean().default(false),
+      devOptional: z.boolean().default(false),
+    }),
+  ),
 });
+
+interface ReleaseOptions {
+  config: Config;
+  env: Environment;
+  signal?: AbortSignal | undefined;
+}
 
 /**
  * The step that makes `src`, a link to `releases/<version>-<digest>`: a complete copy of the app that is running,
  * with Node.js and uv, so that a pod can run it from the volume when the image is gone.
  */
-export function releaseStep(config: Config): Step {
+export function releaseStep({ config, env, signal }: ReleaseOptions): Step {
   const releases = path.join(config.workspace, 'releases');
   const link = path.join(config.workspace, 'src');
   return {
     name: 'release',
     async check() {
       const name = await releaseName();
-      const linked = await readlink(link).catch(() => ''); // there is none yet
+      const linked = await readSwitch(link, releases);
       const isThere = await exists(path.join(releases, name));
-      if (isThere && path.basename(linked) === name) return ready(name);
+      if (isThere && linked === name) return ready(name);
+      // The app that runs needs no copy of itself.
+      if (await isReadOnly(config.workspace)) return ready('not copied to where nobody can write');
       return missing(`${isThere ? 'the link to ' : ''}${name}`, isThere ? 0 : BYTES);
     },
     async make(_made, report) {
@@ -56,11 +81,15 @@ export function releaseStep(config: Config): Step {
       if (!(await exists(target))) {
         report(`copying the app to ${target}`);
         await mkdir(releases, { recursive: true });
-        await buildAside(target, (aside) => copyApp(aside, config));
+        await buildAside(target, async (aside) => {
+          await copyApp(aside, config, report);
+          await prove(aside, { config, env, signal });
+        });
       }
       await switchLink(link, target);
-      const kept = await newest(releases, RELEASES_KEPT);
-      const isUsed = (other: string) => other === name || kept.has(other);
+      await noteUse(target);
+      const kept = await lastUsed(releases, (other) => !isHalfMade(other), RELEASES_KEPT);
+      const isUsed = (other: string) => other === name || kept.includes(other);
       await removeOthers(config.workspace, 'releases', isUsed, report);
       return ready(`${name}: ${path.join(link, 'bootstrap')} runs it`);
     },
@@ -101,7 +130,7 @@ function isOurs(file: string): boolean {
   return path.basename(file) !== '__pycache__';
 }
 
-async function copyApp(aside: string, config: Config): Promise<void> {
+async function copyApp(aside: string, config: Config, report: Report): Promise<void> {
   for (const file of await appFiles()) {
     await cp(path.join(APP_ROOT, file), path.join(aside, file));
   }
@@ -115,19 +144,27 @@ async function copyApp(aside: string, config: Config): Promise<void> {
   }
   await copyProgram(process.execPath, path.join(aside, 'bin', 'node'));
   const uv = await findProgram(config.uv ?? 'uv');
-  if (uv !== null) await copyProgram(uv, path.join(aside, 'bin', 'uv'));
-  await prove(aside);
+  if (uv !== null) return await copyProgram(uv, path.join(aside, 'bin', 'uv'));
+  report(
+    `${config.uv ?? 'uv'} is not copied: it is a script, or not there. A pod gets one when it needs it`,
+  );
 }
 
-/** The folders of the packages that the app runs with, those of other platforms left out by being absent. */
+/**
+ * The folders of the packages that the app runs with.
+ *
+ * @throws SetupError when one is not there that has to be.
+ */
 async function productionPackages(): Promise<string[]> {
   const lock = lockfile.parse(
     JSON.parse(await readFile(path.join(APP_ROOT, 'package-lock.json'), 'utf8')),
   );
   const folders: string[] = [];
-  for (const [name, { dev }] of Object.entries(lock.packages)) {
+  for (const [name, { dev, optional, devOptional }] of Object.entries(lock.packages)) {
+    if (name === '' || dev) continue;
     const folder = path.join(APP_ROOT, name);
-    if (name !== '' && !dev && (await exists(folder))) folders.push(folder);
+    if (await exists(folder)) folders.push(folder);
+    else if (!optional && !devOptional) throw new SetupError(`${folder} is missing. ${INSTALL}`);
   }
   return folders;
 }
@@ -159,23 +196,32 @@ async function firstTwo(file: string): Promise<string> {
   }
 }
 
-async function prove(aside: string): Promise<void> {
+/** See that a copy imports every module that it has, with the libraries that these load, and runs. */
+async function prove(aside: string, { config, env, signal }: ReleaseOptions): Promise<void> {
   const node = path.join(aside, 'bin', 'node');
   const main = path.join(aside, path.relative(APP_ROOT, MAIN));
-  const { failed, stdout, stderr } = await runProgram(node, [main, '--version']);
-  if (failed || stdout.trim() !== VERSION) {
-    throw new SetupError(
-      `The copy of the app does not run: ${stderr.trim() || stdout}. Install the app's packages again` +
-        ' (npm ci), and run it again.',
-    );
+  const files = (await appFiles()).filter((file) => isModule(file));
+  const modules = files.map((file) => pathToFileURL(path.join(aside, file)).href);
+  const importAll = `for (const module of ${JSON.stringify(modules)}) await import(module);`;
+  const options = {
+    env: childEnvironment(config, env),
+    onlyThisEnv: true,
+    timeout: PROOF_MS,
+    signal,
+  };
+  for (const args of [
+    ['--input-type=module', '--eval', importAll],
+    [main, '--version'],
+  ]) {
+    const { failed, stderr, shortMessage } = await runProgram(node, args, options);
+    if (!failed) continue;
+    const why = stderr.trim().split('\n').slice(-15).join('\n') || shortMessage;
+    throw new SetupError(`The copy of the app does not run: ${why}\n${INSTALL}`);
   }
 }
 
-async function newest(dir: string, count: number): Promise<Set<string>> {
-  const names = (await readdir(dir)).filter((name) => !name.endsWith('.partial'));
-  const dated = await Promise.all(
-    names.map(async (name) => ({ name, at: (await stat(path.join(dir, name))).mtimeMs })),
-  );
-  const sorted = dated.sort((a, b) => b.at - a.at).slice(0, count);
-  return new Set(sorted.map(({ name }) => name));
+/** The first file of the command line runs it when it is imported. */
+function isModule(file: string): boolean {
+  const isCode = file.startsWith(`${CODE_FOLDER}${path.sep}`) && /(?<!\.d)\.[jt]s$/.test(file);
+  return isCode && path.resolve(APP_ROOT, file) !== MAIN;
 }

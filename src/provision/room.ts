@@ -53,10 +53,10 @@ export async function measureWriting(dir: string, bytes: number, report: Report)
   );
 }
 
-/** Whether files can have two names there; without it uv copies out of its cache. */
-export async function hasHardLinks(dir: string): Promise<boolean> {
+/** Whether a file can have a name in one folder and one in another; without it uv copies out of its cache. */
+export async function hasHardLinks(dir: string, other: string): Promise<boolean> {
   const one = path.join(dir, `.${randomUUID()}.partial`);
-  const two = path.join(dir, `.${randomUUID()}.partial`);
+  const two = path.join(other, `.${randomUUID()}.partial`);
   try {
     await writeFile(one, '');
     return await link(one, two).then(

@@ -8,7 +8,16 @@ import type { Report } from './step.ts';
 import { isHalfMade } from './switch.ts';
 
 /** Where things are built aside. `tools` is bootstrap's, which has a lock of its own. */
-const BUILT_ASIDE = ['.', 'venvs', 'releases', 'upstream', 'flash-attn', 'models', 'leases'];
+const BUILT_ASIDE = [
+  '.',
+  'venvs',
+  'releases',
+  'upstream',
+  'flash-attn',
+  'models',
+  'leases',
+  'cache/uv',
+];
 
 /** What we call a finished folder: other people's may lie beside it. */
 const OURS = /-[0-9a-f]{12}(@[0-9a-f]{8})?$/;

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, rename, rm, symlink } from 'node:fs/promises';
+import { lstat, mkdir, readlink, rename, rm, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import { SetupError } from '../errors.ts';
 
@@ -32,6 +32,29 @@ export async function buildAside(
     // With retries: what was killed may still be writing. After the rename there is nothing left.
     await rm(aside, { recursive: true, force: true, maxRetries: 5 });
   }
+}
+
+/**
+ * What a link of ours points to: a folder's name; null when there is none yet.
+ *
+ * @param dir the folder that it points into.
+ * @throws SetupError when something else is in its place: that is somebody's.
+ */
+export async function readSwitch(link: string, dir: string): Promise<string | null> {
+  const found = await lstat(link).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+  });
+  if (found === undefined) return null;
+  const target = found.isSymbolicLink() ? await readlink(link) : null;
+  if (target !== null && path.dirname(path.resolve(path.dirname(link), target)) === dir) {
+    return path.basename(target);
+  }
+  const what =
+    target !== null ? `a link to ${target}` : found.isDirectory() ? 'a folder' : 'a file';
+  throw new SetupError(
+    `${link} is ${what}, and is to be a link into ${dir}. It is not ours to replace: move it away, and run` +
+      ' it again.',
+  );
 }
 
 /**

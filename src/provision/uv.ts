@@ -1,18 +1,72 @@
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import type { Config } from '../config.ts';
+import type { Config, Environment } from '../config.ts';
+import { childEnvironment } from '../environment.ts';
 import { SetupError } from '../errors.ts';
 import { runProgram } from './program.ts';
 
 /** The oldest that knows all we ask of it; `bootstrap` gets a newer one where there is none. */
 const OLDEST: readonly [number, number] = [0, 8];
 
-/** uv keeps to the workspace: its cache is gigabytes, and a container's own disk is small. */
-export function uvEnvironment(config: Config): Record<string, string> {
+/**
+ * What of uv's own settings is the operator's to say: where packages come from, and how. The others, and what
+ * lies about in configuration files, would change what is made: UV_LINK_MODE=copy, say, doubles it.
+ */
+const OPERATORS = new RegExp(
+  [
+    '^UV_(DEFAULT_INDEX|INDEX|INDEX_.*|EXTRA_INDEX_URL|FIND_LINKS|NO_INDEX|KEYRING_PROVIDER|CREDENTIALS_DIR)$',
+    '^UV_(OFFLINE|HTTP_.*|REQUEST_TIMEOUT|CONCURRENT_.*|NATIVE_TLS|SYSTEM_CERTS|INSECURE_HOST)$',
+    '^UV_(PYTHON_INSTALL_MIRROR|PYTHON_DOWNLOADS_JSON_URL)$',
+    '^(ALL_PROXY|all_proxy|NETRC|SSL_CLIENT_CERT)$',
+  ].join('|'),
+);
+
+/** All that uv gets to know. It keeps to the workspace: its cache is gigabytes, and a container's disk is small. */
+export function uvEnvironment(
+  config: Config,
+  env: Environment = process.env,
+): Record<string, string> {
+  const given = Object.entries(env).filter(
+    (entry): entry is [string, string] => Boolean(entry[1]) && OPERATORS.test(entry[0]),
+  );
   return {
+    ...childEnvironment(config, env),
+    ...Object.fromEntries(given),
+    UV_NO_CONFIG: '1',
     UV_CACHE_DIR: config.uvCache,
     UV_PYTHON_INSTALL_DIR: path.join(config.workspace, 'pythons'),
     ...(!process.stderr.isTTY && { UV_NO_PROGRESS: '1' }), // it takes no empty one
   };
+}
+
+interface UvOptions {
+  config: Config;
+  env: Environment;
+  /** Show its progress on a terminal. */
+  showProgress?: boolean;
+  /** Gets the lines of its standard error as they come. */
+  onLine?: (line: string) => void;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Run uv in the workspace, where no project of somebody's is about. How it ended is in the result.
+ *
+ * @throws LotusError `cancelled`.
+ */
+export async function runUv(
+  uv: string,
+  args: readonly string[],
+  { config, env, ...options }: UvOptions,
+) {
+  await mkdir(config.workspace, { recursive: true });
+  return await runProgram(uv, args, {
+    ...options,
+    cwd: config.workspace,
+    env: uvEnvironment(config, env),
+    onlyThisEnv: true,
+    endsWithUs: true,
+  });
 }
 
 /**
@@ -21,8 +75,13 @@ export function uvEnvironment(config: Config): Record<string, string> {
  * @throws SetupError when there is none, or too old a one.
  */
 export async function requireUv(config: Config, signal?: AbortSignal): Promise<string> {
-  const uv = config.uv ?? 'uv';
-  const { failed, stdout, shortMessage } = await runProgram(uv, ['--version'], { signal });
+  const wanted = config.uv ?? 'uv';
+  const uv = wanted.includes(path.sep) ? path.resolve(wanted) : wanted; // it runs elsewhere
+  const { failed, stdout, shortMessage } = await runProgram(uv, ['--version'], {
+    env: uvEnvironment(config),
+    onlyThisEnv: true,
+    signal,
+  });
   const advice = 'Start by ./bootstrap, which gets one, or install uv, or set LOTUS_UV to it.';
   if (failed) {
     throw new SetupError(`uv is needed to install the Python packages: ${shortMessage}. ${advice}`);

@@ -1,4 +1,5 @@
-import { mkdir, stat } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { access, constants, mkdir, rm, stat, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import type { Config } from '../config.ts';
 import { SetupError } from '../errors.ts';
@@ -22,9 +23,36 @@ export function volumeStep(config: Config): Step {
     },
     async make() {
       for (const name of FOLDERS) await mkdir(path.join(dir, name), { recursive: true });
+      await requireLinks(dir, where);
       return ready(`${where}, ${gigabytes(await freeBytes(dir))} free`);
     },
   };
+}
+
+/** Whether a workspace is mounted so that nobody can write to it. */
+export async function isReadOnly(workspace: string): Promise<boolean> {
+  return await access(workspace, constants.W_OK).then(
+    () => false,
+    (error: NodeJS.ErrnoException) => error.code === 'EROFS',
+  );
+}
+
+/** Venvs are full of symbolic links, and so is the hub's cache; FAT and some network shares hold none. */
+async function requireLinks(dir: string, where: string): Promise<void> {
+  const probe = path.join(dir, `.${randomUUID()}.partial`);
+  try {
+    await symlink('models', probe);
+    await stat(probe);
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (['ENOSPC', 'EDQUOT', 'EACCES', 'EROFS'].includes(code)) throw error;
+    throw new SetupError(
+      `${where} holds no symbolic links (${code}), which the packages need. Set WORKSPACE to a folder on another` +
+        ' file system.',
+    );
+  } finally {
+    await rm(probe, { force: true });
+  }
 }
 
 async function isFolder(file: string): Promise<boolean> {

@@ -73,9 +73,14 @@ describe('the venv step', () => {
   });
 
   it('links to it by a relative path, and leaves nothing else behind', async () => {
-    expect(await readlink(path.join(workspace, 'venv'))).toMatch(/^venvs\/runtime-[0-9a-f]{12}$/);
+    expect(await readlink(path.join(workspace, 'venv'))).toBe(
+      path.join('venvs', path.basename(await home())),
+    );
+    expect(path.basename(await home())).toMatch(
+      new RegExp(`^runtime-${process.platform}-${process.arch}-[0-9a-f]{12}$`),
+    );
     expect(await readdir(path.join(workspace, 'venvs'))).toHaveLength(1);
-    expect((await readdir(workspace)).toSorted()).toEqual(['venv', 'venvs']);
+    expect((await readdir(workspace)).toSorted()).toEqual(['cache', 'venv', 'venvs']);
   });
 
   it('has nothing to do the second time', async () => {
