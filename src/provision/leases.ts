@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { rmSync } from 'node:fs';
-import { readdir, readFile, realpath, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { APP_ROOT } from '../app.ts';
 import type { Config } from '../config.ts';
@@ -30,16 +30,17 @@ const STALE_MS = 24 * 3_600_000;
  */
 async function holdLease(workspace: string, name: string): Promise<boolean> {
   const file = path.join(workspace, FOLDER, `${encodeURIComponent(name)}~${randomUUID()}.json`);
+  const text = `${JSON.stringify(thisProcess(), null, 2)}\n`;
   try {
-    await writeWhole(file, `${JSON.stringify(thisProcess(), null, 2)}\n`);
+    await writeWhole(file, text);
   } catch {
     return false;
   }
   await noteUse(path.join(workspace, name));
   const beat = () => {
-    const now = new Date();
-    // Where it was removed or the volume is gone there is nothing left to say.
-    utimes(file, now, now).catch(() => {});
+    // Written again, and so dated by the volume's clock, which is not ours. Where it was removed or the volume is
+    // gone there is nothing left to say.
+    writeFile(file, text, { flag: 'r+' }).catch(() => {});
   };
   setInterval(beat, BEAT_MS).unref();
   process.once('exit', () => rmSync(file, { force: true }));

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { APP_ROOT, SAMPLE_ROOT } from '../../src/app.ts';
+import { MACHINE } from '../../src/provision/profile.ts';
 import { STEP_NAMES } from '../../src/provision/steps.ts';
 import { type Hub, startHub } from '../fixtures/hub.ts';
 import {
@@ -113,9 +114,18 @@ afterAll(async () => {
 });
 
 const CHANGED_LOCK: Scenario = {
-  name: 'a venv for a changed lock, and removes the old one',
+  name: 'a venv for a changed lock, and removes old ones',
   steps: ['venv'],
-  prepare: async () => {},
+  async prepare(workspace) {
+    // The last one that was used is kept; this was used long ago, and that is of an earlier version.
+    for (const name of [`runtime-${MACHINE}-0123456789ab`, 'runtime-0123456789ab']) {
+      const old = path.join(workspace, 'venvs', name);
+      const packages = path.join(old, 'lib', 'python3.12', 'site-packages');
+      await mkdir(path.join(packages, 'beta-1.0.dist-info'), { recursive: true });
+      await writeFile(path.join(packages, 'beta.py'), '');
+      await utimes(old, 86_400, 86_400);
+    }
+  },
   from: 'newer release',
   app: () => other,
   // A cache of the workspace's own, which is cleared of what is used no more.
