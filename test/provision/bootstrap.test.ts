@@ -152,6 +152,39 @@ describe('bootstrap', () => {
   });
 });
 
+describe('a path with a space and letters that are not ASCII', () => {
+  it('is as good as any: everything is made there, runs from there, and is ready again', async () => {
+    const place = path.join(dir, 'Größe & Maß', 'l’été');
+    const app = await makeSmallApp(path.join(place, 'my app'), { installedBytes: 1e6 });
+    workspace = path.join(place, 'Lotus Ω');
+    expect(statesIn(await bootstrap(app))).toEqual(allOf('made'));
+    expect(statesIn(await bootstrap(app))).toEqual(READY);
+    expect(await faultsOf(workspace, MADE, expected)).toEqual([]);
+    expect(await leftovers(workspace)).toEqual([]);
+    const { stdout } = await execa(path.join(workspace, 'venv', 'bin', 'hf'), ['version']);
+    expect(stdout).toContain('huggingface_hub');
+    const env = { ...settings, WORKSPACE: workspace, PATH: '/usr/bin:/bin' };
+    const own = await execa(path.join(workspace, 'src', 'bootstrap'), COMMAND, { env });
+    expect(statesIn({ ...own, exitCode: 0 } as Awaited<ReturnType<typeof bootstrap>>)).toEqual(
+      READY,
+    );
+  });
+});
+
+describe.skipIf(whyNoNamespace() !== null)('a file system on which links lead nowhere', () => {
+  it('is refused before anything large is made', async () => {
+    emptyPlace();
+    await mkdir(workspace, { recursive: true });
+    const { within } = await namespace(
+      'mount -t tmpfs -o nosymfollow tmpfs "$WORKSPACE"',
+      workspace,
+    );
+    const { exitCode, stderr } = await bootstrap(small, {}, [], within);
+    expect(stderr).toContain('holds no symbolic links (ELOOP), which the packages need');
+    expect(exitCode).toBe(1);
+  });
+});
+
 describe('workers that start at once', () => {
   beforeEach(emptyPlace);
 
