@@ -86,7 +86,17 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** A text as it may be shown: an operator may have put a token into a URL. */
+/**
+ * A text as it may be shown and kept: URLs in it without user and password, and without their queries, for an
+ * operator may have put a token into the one, and the other is where signed URLs have their signatures.
+ */
 export function withoutCredentials(text: string): string {
-  return text.replaceAll(/(\w+:\/\/)[^/@\s]*@/g, '$1');
+  return text.replaceAll(USER_INFO, '$1').replaceAll(QUERY, '$1?...$2');
 }
+
+/** What no URL holds unescaped, and what it ends at in a text. */
+const END = String.raw`\s"\x60\\<>`;
+const SCHEME = String.raw`\b[a-z][\w+.-]*:\/\/`;
+const USER_INFO = new RegExp(`(${SCHEME})[^/${END}]*@`, 'gi');
+/** Its second group is what belongs to the sentence around it. */
+const QUERY = new RegExp(`(${SCHEME}[^?${END}]*)\\?[^${END}]*?([)'\\],.;:]*)(?=[${END}]|$)`, 'gi');

@@ -1,4 +1,5 @@
-import { pino } from 'pino';
+import { type DestinationStream, pino } from 'pino';
+import { withoutSecrets } from './secrets.ts';
 
 export type Log = pino.Logger;
 
@@ -15,8 +16,13 @@ export async function createLog(level: string): Promise<Log> {
       ignore: 'pid,hostname',
       colorize: !process.env.NO_COLOR,
     });
-    return pino({ level }, stream);
+    return pino({ level }, clean(stream));
   }
   const stream = pino.destination({ dest: 2, sync: true });
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, stream);
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, clean(stream));
+}
+
+/** Whatever is logged, other people's errors too, is logged without secrets. */
+function clean(stream: DestinationStream): DestinationStream {
+  return { write: (line) => stream.write(withoutSecrets(line)) };
 }

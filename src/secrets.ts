@@ -1,0 +1,11 @@
+import { type Environment, SECRETS } from './config.ts';
+import { withoutCredentials } from './errors.ts';
+
+/** A shorter value is part of too many words, and no secret that keeps anybody out. */
+const SHORTEST = 8;
+
+/** A text that goes into a log, an error or a file: without credentials, and without the values of our secrets. */
+export function withoutSecrets(text: string, env: Environment = process.env): string {
+  const values = SECRETS.map((name) => env[name] ?? '').filter(({ length }) => length >= SHORTEST);
+  return values.reduce((shown, value) => shown.replaceAll(value, '***'), withoutCredentials(text));
+}
