@@ -1,10 +1,11 @@
 """`python -m lotus_worker.flash_proof`: hold flash-attn against torch's own attention.
 
-Provisioning runs it once, after installing; the model process does the same at every load. It says
-what it saw on stdout and exits with 0, or says what is wrong on stderr and exits with 1.
+Provisioning runs it once, after installing; the model process does the same at every load. It
+prints what it saw as one line of JSON. A wheel that takes the whole process with it prints nothing.
 """
 
-import sys
+import json
+from dataclasses import asdict, dataclass
 
 import torch
 
@@ -14,22 +15,35 @@ from lotus_worker.attention import disproof, import_kernel
 HEAD_SIZES = {64}
 
 
-def main() -> int:
+@dataclass
+class Proof:
+    """Whether it works as far as was seen, whether it was run for that, and what was seen."""
+
+    works: bool
+    compared: bool
+    what: str
+
+
+def prove() -> Proof:
     """Import, and compare where there is a CUDA device."""
     try:
         kernel = import_kernel()
         if not torch.cuda.is_available():
-            print("it imports; there is no CUDA device to run it on")
-            return 0
+            return Proof(
+                True, False, "it imports; not compared with torch: there is no CUDA device"
+            )
         reason = disproof(kernel, torch.device("cuda"), HEAD_SIZES)
     except Exception as error:  # a broken wheel raises what it likes: ImportError, OSError, ...
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Proof(False, False, f"{type(error).__name__}: {error}".splitlines()[0])
     if reason is not None:
-        print(reason, file=sys.stderr)
-        return 1
-    print(f"it gives torch's numbers on {torch.cuda.get_device_name()}")
-    return 0
+        return Proof(False, True, reason)
+    return Proof(True, True, f"it gives torch's numbers on {torch.cuda.get_device_name()}")
+
+
+def main() -> None:
+    """Print the proof."""
+    print(json.dumps(asdict(prove())))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

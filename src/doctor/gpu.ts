@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { PYTHON_ROOT } from '../app.ts';
 import type { Config, Environment } from '../config.ts';
 import { childEnvironment } from '../environment.ts';
-import { hasNvidiaGpu, proveFlashAttn } from '../provision/flash-attn.ts';
+import { hasNvidiaGpu } from '../provision/flash-attn.ts';
+import { proveFlashAttn } from '../provision/flash-proof.ts';
 import { runProgram } from '../provision/program.ts';
 import type { Made } from '../provision/step.ts';
 import { type Finding, fault, note, ok } from './finding.ts';
@@ -28,6 +29,11 @@ type Report = z.infer<typeof reportSchema>;
 const CUDA_HOST_FILTER =
   "Update the driver, or filter the endpoint's hosts by CUDA 12.8 or newer (docs/operations.md).";
 
+/** A driver that is stuck answers nobody, ever; one that is well does within a second or two. */
+const DRIVER_LIMIT_MS = 20_000;
+/** Importing torch from a volume that nobody has read yet takes minutes. */
+const TORCH_LIMIT_MS = 180_000;
+
 /** Whether the GPU, its driver and the CUDA of torch go together. */
 export async function examineGpu(
   config: Config,
@@ -37,38 +43,53 @@ export async function examineGpu(
 ): Promise<Finding[]> {
   const driver = await examineDriver(signal);
   if (made.python === undefined) return [driver, note('torch', 'unknown without a venv')];
-  const { failed, stdout, stderr } = await runProgram(
+  const { failed, code, stdout, stderr, shortMessage } = await runProgram(
     made.python,
     ['-P', '-m', 'lotus_worker.device_report'],
     {
       env: { ...childEnvironment(config, env), PYTHONPATH: PYTHON_ROOT },
       onlyThisEnv: true,
+      timeout: TORCH_LIMIT_MS,
       signal,
     },
   );
+  if (code === 'ETIMEDOUT') return [driver, fault('torch', `${shortMessage}; ${STUCK}`, RESTART)];
   if (failed) {
-    const reason = stderr.trim().split('\n').at(-1) ?? '';
+    const reason = stderr.trim().split('\n').at(-1) || shortMessage;
     return [driver, fault('torch', `does not import: ${reason}`, 'lotus-worker bootstrap')];
   }
-  const report = reportSchema.parse(JSON.parse(stdout));
-  return [driver, ...describe(report, config), await examineAttention(made, signal)];
+  const report = reportSchema.parse(JSON.parse(stdout.trim().split('\n').at(-1) ?? ''));
+  const attention = await examineAttention(config, env, made, signal);
+  return [driver, ...describe(report, config), attention];
 }
 
 /** Which kernel the UNet's attention will most likely run on; the model process decides it when it loads. */
-async function examineAttention(made: Partial<Made>, signal?: AbortSignal): Promise<Finding> {
+async function examineAttention(
+  config: Config,
+  env: Environment,
+  { python, flashAttn }: Partial<Made>,
+  signal?: AbortSignal,
+): Promise<Finding> {
   const torchs = "torch's scaled_dot_product_attention";
-  if (!made.flashAttn || made.python === undefined) return ok('attention', torchs);
-  const proof = await proveFlashAttn(made.python, made.flashAttn, signal);
-  if (proof.works) return ok('attention', `flash-attn: ${proof.what}`);
-  return note('attention', `${torchs}; flash-attn does not work here: ${proof.what}`);
+  if (!flashAttn || python === undefined) return ok('attention', torchs);
+  const proof = await proveFlashAttn({ config, env, python, folder: flashAttn, signal });
+  if (!proof.works) {
+    return note('attention', `${torchs}; flash-attn does not work here: ${proof.what}`);
+  }
+  return ok('attention', `${proof.compared ? '' : `${torchs}; `}flash-attn: ${proof.what}`);
 }
+
+const STUCK = 'the driver is stuck, or the volume is';
+const RESTART = 'restart the machine, or use another one';
 
 async function examineDriver(signal?: AbortSignal): Promise<Finding> {
   const query = ['--query-gpu=name,driver_version,memory.total', '--format=csv,noheader'];
   const { failed, stdout, stderr, code, shortMessage } = await runProgram('nvidia-smi', query, {
+    timeout: DRIVER_LIMIT_MS,
     signal,
   });
   if (!failed) return ok('driver', stdout.trim().replaceAll('\n', '; '));
+  if (code === 'ETIMEDOUT') return fault('driver', `${shortMessage}: the driver is stuck`, RESTART);
   if (!hasNvidiaGpu()) return note('driver', 'no NVIDIA GPU; the model runs on the CPU, slowly');
   const reason = code === 'ENOENT' ? 'there is no nvidia-smi' : stderr.trim() || shortMessage;
   return note('driver', `a GPU, and ${reason}`);

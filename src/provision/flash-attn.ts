@@ -1,19 +1,25 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, createWriteStream, existsSync } from 'node:fs';
-import { cp, mkdir, rename, rm } from 'node:fs/promises';
+import { createReadStream, existsSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { EnvHttpProxyAgent, fetch } from 'undici';
 import { z } from 'zod';
-import { PYTHON_ROOT } from '../app.ts';
-import type { Config } from '../config.ts';
+import type { Config, Environment } from '../config.ts';
 import { isCancelled, messageOf, SetupError } from '../errors.ts';
 import { readJson, writeWhole } from '../storage/files.ts';
+import { proveFlashAttn } from './flash-proof.ts';
 import { runProgram } from './program.ts';
 import { requireRoom } from './room.ts';
-import { type Made, missing, type Report, ready, type Step } from './step.ts';
+import { type Made, missing, type Report, ready, type Step, skipped } from './step.ts';
 import { buildAside } from './switch.ts';
 import { requireUv, uvEnvironment } from './uv.ts';
+import {
+  bringWheel,
+  versionOf,
+  type WheelPatience,
+  type WheelSource,
+  wheelSource,
+} from './wheel.ts';
 
 /** The wheel for Python 3.12, torch 2.8 and CUDA 12, from the release page. */
 const WHEEL =
@@ -23,11 +29,15 @@ const WHEEL =
 /** The wheel is 256 MB, and what it holds about a gigabyte. */
 const BYTES = 1.3e9;
 
+/** uv copies a gigabyte out of the wheel; on a slow volume that takes minutes. */
+const INSTALL_LIMIT_MS = 1_800_000;
+
 /** A worker that starts does not pay for the same failure as the one before it. */
 const AGAIN_AFTER_MS = 3_600_000;
 
 /** What is known of the wheel of a source: `flash-attn/wheel.json`. */
 const noteSchema = z.object({
+  /** Without credentials. */
   source: z.string(),
   /** Of the first that came from there; another one is not taken. */
   sha256: z.string().optional(),
@@ -38,7 +48,9 @@ type Note = z.infer<typeof noteSchema>;
 
 interface FlashAttnOptions {
   config: Config;
+  env: Environment;
   signal?: AbortSignal | undefined;
+  patience?: WheelPatience | undefined;
 }
 
 /**
@@ -51,27 +63,29 @@ interface FlashAttnOptions {
 export function flashAttnStep(options: FlashAttnOptions): Step {
   const { config } = options;
   const dir = path.join(config.workspace, 'flash-attn');
-  const source = config.flashAttn === 'auto' ? WHEEL : config.flashAttn;
-  const without = (why: string) => ready(why, { flashAttn: null });
+  const theSource = () => wheelSource(config.flashAttn === 'auto' ? WHEEL : config.flashAttn);
   return {
     name: 'flash-attn',
     optional: true,
     async check() {
-      if (config.flashAttn === 'off') return without('off');
-      if (config.flashAttn === 'auto' && !hasNvidiaGpu())
-        return without('not needed: no NVIDIA GPU');
+      if (config.flashAttn === 'off') return ready('off');
+      if (config.flashAttn === 'auto' && !hasNvidiaGpu()) return ready('not needed: no NVIDIA GPU');
+      const source = theSource();
       const note = await readNote(dir, source);
       const folder = folderOf(dir, note);
       if (folder !== null && existsSync(folder)) {
         return ready(`flash-attn ${note.version}`, { flashAttn: folder });
       }
       const { failure } = note;
-      if (failure === undefined || Date.now() - failure.at > AGAIN_AFTER_MS) {
-        return missing(`flash-attn from ${source}`);
+      // Clocks differ: what failed in the future did not fail just now.
+      if (failure && Math.abs(Date.now() - failure.at) < AGAIN_AFTER_MS) {
+        const again = new Date(failure.at + AGAIN_AFTER_MS).toISOString();
+        return skipped(`${failure.reason} (tried again after ${again})`);
       }
-      return without(`not installed: ${failure.reason}`);
+      return missing(`flash-attn from ${source.shown}`);
     },
     async make(made, report) {
+      const source = theSource();
       const note = await readNote(dir, source);
       try {
         const installed = await install({ ...options, dir, source, note, made, report });
@@ -79,7 +93,11 @@ export function flashAttnStep(options: FlashAttnOptions): Step {
       } catch (error) {
         if (isCancelled(error)) throw error;
         const failure = { reason: messageOf(error), at: Date.now() };
-        await writeNote(dir, { ...note, failure });
+        await writeNote(dir, { ...note, failure }).catch((fault) =>
+          report(
+            `this cannot be noted, and will be tried again at every start: ${messageOf(fault)}`,
+          ),
+        );
         throw new SetupError(`torch's own attention instead: ${failure.reason}`, { cause: error });
       }
     },
@@ -97,44 +115,32 @@ function folderOf(dir: string, { sha256, version }: Note): string | null {
 
 interface Install extends FlashAttnOptions {
   dir: string;
-  source: string;
+  source: WheelSource;
   note: Note;
   made: Made;
   report: Report;
 }
 
 async function install(options: Install): Promise<Note> {
-  const { config, dir, source, note, made, report, signal } = options;
+  const { dir, source, note, report } = options;
+  const version = versionOf(source);
   await mkdir(dir, { recursive: true });
   await requireRoom(dir, BYTES);
-  const uv = await requireUv(config, signal);
   const downloads = path.join(dir, '.download.partial');
-  const wheel = path.join(downloads, wheelName(source));
+  const wheel = path.join(downloads, source.name);
   try {
     await mkdir(downloads, { recursive: true });
-    report(`getting ${source}`);
-    await bring(source, wheel, signal);
+    report(`getting ${source.shown}`);
+    await bringWheel(source, wheel, options);
     const sha256 = await digestOf(wheel);
     if (note.sha256 !== undefined && note.sha256 !== sha256) {
       throw new Error(
-        `${source} is another file than at first: sha256 ${sha256}, not ${note.sha256}. If that is right,` +
+        `${source.shown} is another file than at first: sha256 ${sha256}, not ${note.sha256}. If that is right,` +
           ` remove ${path.join(dir, 'wheel.json')}`,
       );
     }
-    const known: Note = { source, sha256, version: wheelName(source).split('-')[1] ?? '' };
-    const folder = folderOf(dir, known) ?? '';
-    await buildAside(folder, async (aside) => {
-      const target = ['--python', made.python, '--no-deps', '--target', aside, wheel];
-      const installed = await runProgram(uv, ['pip', 'install', ...target], {
-        env: uvEnvironment(config),
-        signal,
-      });
-      if (installed.failed) throw new Error(installed.stderr.trim());
-      report('proving it against torch');
-      const proof = await proveFlashAttn(made.python, aside, signal);
-      if (!proof.works) throw new Error(proof.what);
-      report(proof.what);
-    });
+    const known: Note = { source: source.shown, sha256, version };
+    await buildAside(folderOf(dir, known) ?? '', (aside) => fill(aside, wheel, options));
     await writeNote(dir, known);
     return known;
   } finally {
@@ -142,26 +148,24 @@ async function install(options: Install): Promise<Note> {
   }
 }
 
-/** What pip reads name, version and platform from. */
-function wheelName(source: string): string {
-  const name = source.split(/[/\\]/).at(-1) ?? '';
-  return decodeURIComponent(name.split(/[?#]/)[0] ?? '');
-}
-
-async function bring(source: string, file: string, signal: AbortSignal | undefined): Promise<void> {
-  if (!/^https?:/.test(source)) {
-    await cp(source.replace(/^file:\/\//, ''), file);
-    return;
-  }
-  const dispatcher = new EnvHttpProxyAgent();
-  const response = await fetch(source, { dispatcher, ...(signal && { signal }) }).catch((error) => {
-    throw new Error(`${source} cannot be fetched: ${messageOf(error.cause ?? error)}`);
-  });
-  if (!response.ok || response.body === null) {
-    throw new Error(`${source} answered ${response.status} ${response.statusText}`);
-  }
-  await pipeline(response.body, createWriteStream(`${file}.part`), { ...(signal && { signal }) });
-  await rename(`${file}.part`, file);
+async function fill(aside: string, wheel: string, options: Install): Promise<void> {
+  const { config, env, made, report, signal } = options;
+  const uv = await requireUv(config, signal);
+  const target = ['--python', made.python, '--no-deps', '--target', aside, wheel];
+  const { failed, stderr, shortMessage } = await runProgram(
+    uv,
+    ['pip', 'install', '--quiet', ...target],
+    {
+      env: uvEnvironment(config),
+      timeout: INSTALL_LIMIT_MS,
+      signal,
+    },
+  );
+  if (failed) throw new Error(stderr.trim() || shortMessage);
+  report('proving it against torch');
+  const proof = await proveFlashAttn({ config, env, python: made.python, folder: aside, signal });
+  if (!proof.works) throw new Error(proof.what);
+  report(proof.what);
 }
 
 async function digestOf(file: string): Promise<string> {
@@ -170,24 +174,9 @@ async function digestOf(file: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** Import it as the model process will, and run it against torch's own where there is CUDA. */
-export async function proveFlashAttn(
-  python: string,
-  folder: string,
-  signal?: AbortSignal,
-): Promise<{ works: boolean; what: string }> {
-  const { failed, stderr, stdout } = await runProgram(
-    python,
-    ['-P', '-m', 'lotus_worker.flash_proof'],
-    { env: { PYTHONPATH: [PYTHON_ROOT, folder].join(path.delimiter) }, signal },
-  );
-  if (!failed) return { works: true, what: stdout.trim() };
-  return { works: false, what: stderr.trim().split('\n').at(-1) || 'it does not run' };
-}
-
-async function readNote(dir: string, source: string): Promise<Note> {
+async function readNote(dir: string, { shown }: WheelSource): Promise<Note> {
   const parsed = noteSchema.safeParse(await readJson(path.join(dir, 'wheel.json')));
-  return parsed.success && parsed.data.source === source ? parsed.data : { source };
+  return parsed.success && parsed.data.source === shown ? parsed.data : { source: shown };
 }
 
 async function writeNote(dir: string, note: Note): Promise<void> {

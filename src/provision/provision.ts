@@ -3,16 +3,18 @@ import type { Config, Environment, Profile } from '../config.ts';
 import { isCancelled, messageOf } from '../errors.ts';
 import { flashAttnStep } from './flash-attn.ts';
 import { interpreterStep } from './interpreter.ts';
-import { isLeftBehind, withLock } from './lock.ts';
+import { isLeftBehind, type Lock, withLock } from './lock.ts';
 import { releaseStep } from './release.ts';
 import { measureWriting, requireRoom } from './room.ts';
 import {
   asSetupError,
   type Checked,
   checkSteps,
+  isRefusal,
   type Made,
   makeSteps,
   type Observer,
+  outcomeOf,
   type Step,
   type StepOutcome,
 } from './step.ts';
@@ -52,36 +54,67 @@ export interface Provisioned {
  */
 export async function provision(options: ProvisionOptions): Promise<Provisioned> {
   const { config, observer, signal } = options;
-  const { workspace } = config;
   const say = (line: string) => observer.said?.('volume', line);
-  const looked = await look(options);
-  if (looked.checked.every(({ found }) => found.state === 'ready')) {
-    const outcomes = looked.checked.map(outcomeOf);
-    for (const outcome of outcomes) observer.ended?.(outcome);
-    if (await isLeftBehind(workspace)) await tidyUp(workspace, say, signal);
-    return { outcomes, made: looked.made as Made };
+  const { checked, made } = await look(options);
+  const wanted = checked.filter(({ found }) => found.state === 'missing');
+  if (wanted.length === 0) {
+    if (await isLeftBehind(config.workspace)) await tidyUp(config.workspace, say, signal);
+    return { outcomes: tellAll(checked.map(outcomeOf), observer), made: made as Made };
   }
-  await mkdir(workspace, { recursive: true }).catch((error) => asSetupError('volume', error));
+  try {
+    return await makeUnderLock(options, say);
+  } catch (error) {
+    if (!wanted.every(({ step }) => step.optional) || !isRefusal(error))
+      asSetupError('volume', error);
+    const outcomes = checked.map(outcomeOf).map((outcome) => withoutIt(outcome, messageOf(error)));
+    return { outcomes: tellAll(outcomes, observer), made: made as Made };
+  }
+}
+
+async function makeUnderLock(
+  options: ProvisionOptions,
+  say: (line: string) => void,
+): Promise<Provisioned> {
+  const { config, observer, signal } = options;
+  const { workspace } = config;
+  await mkdir(workspace, { recursive: true });
   return await withLock({ workspace, report: say, signal }, async (lock) => {
     await sweepHalfMade(workspace, say);
-    // Another may have made it while we waited.
-    const { checked } = await look(options);
-    const bytes = checked.reduce((sum, { found }) => sum + bytesOf(found), 0);
-    await requireRoom(workspace, bytes);
-    await measureWriting(workspace, bytes, say);
+    // Looks again: another may have made it while we waited.
     const steps = stepsOf({ ...options, signal: lock.signal });
-    return await makeSteps(steps, {
-      began: (name) => {
-        lock.tell(name);
-        observer.began?.(name);
-      },
-      said: (name, line) => {
-        lock.tell(`${name}: ${line}`);
-        observer.said?.(name, line);
-      },
-      ended: (outcome) => observer.ended?.(outcome),
+    return await makeSteps(steps, telling(lock, observer), async (checked) => {
+      const bytes = checked.reduce((sum, { found }) => sum + bytesOf(found), 0);
+      await requireRoom(workspace, bytes);
+      await measureWriting(workspace, bytes, say);
     });
-  }).catch((error) => asSetupError('volume', error));
+  });
+}
+
+/** Tells those who wait for the lock, too. */
+function telling(lock: Lock, observer: Observer): Observer {
+  return {
+    ...observer,
+    began: (name) => {
+      lock.tell(name);
+      observer.began?.(name);
+    },
+    said: (name, line) => {
+      lock.tell(`${name}: ${line}`);
+      observer.said?.(name, line);
+    },
+  };
+}
+
+function tellAll(outcomes: StepOutcome[], observer: Observer): StepOutcome[] {
+  for (const outcome of outcomes) observer.ended?.(outcome);
+  return outcomes;
+}
+
+/** What is missing where nothing can be made, and nothing needs to be. */
+function withoutIt(outcome: StepOutcome, why: string): StepOutcome {
+  if (outcome.state !== 'missing') return outcome;
+  const what = `${outcome.what} is missing, and nothing can be written there: ${why}`;
+  return { ...outcome, state: 'skipped', what };
 }
 
 /** One that was killed after its last switch has made everything and cleared up nothing. */
@@ -117,17 +150,13 @@ export function stepsOf(options: Omit<ProvisionOptions, 'observer'>): Step[] {
     venv: () => venvStep({ config, env, profile, signal }),
     upstream: () => upstreamStep(config, signal),
     weights: () => weightsStep({ config, env, update, signal }),
-    'flash-attn': () => flashAttnStep({ config, signal }),
+    'flash-attn': () => flashAttnStep({ config, env, signal }),
   };
   return STEP_NAMES.filter((name) => options.steps.includes(name)).map((name) => all[name]());
 }
 
 async function look(options: ProvisionOptions) {
-  return await checkSteps(stepsOf(options));
-}
-
-function outcomeOf({ step, found, ms }: Checked): StepOutcome {
-  return { name: step.name, state: found.state, what: found.what, ms: Math.round(ms) };
+  return await checkSteps(stepsOf(options), options.observer);
 }
 
 function bytesOf(found: Checked['found']): number {

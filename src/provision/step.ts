@@ -11,10 +11,13 @@ export interface Step {
   /**
    * What is there already, or what is to be made. Quick, and changes nothing.
    *
-   * @param made what the steps before have given.
+   * @param made what the steps before have given, as far as they are ready. What needs more than that is missing.
    */
-  check(made: Made): Promise<Ready | Missing>;
-  /** Make it and prove it. Called under the workspace's lock. */
+  check(made: Made): Promise<Found>;
+  /**
+   * Make it and prove it. Called under the workspace's lock, for what was missing there; what the steps before have
+   * made since may show that it is there after all.
+   */
   make(made: Made, report: Report): Promise<Ready>;
   /** Whether life goes on without it: its failure is told, and is not the end. */
   readonly optional?: boolean;
@@ -38,6 +41,15 @@ export interface Missing {
   readonly bytes: number;
 }
 
+/** It is optional, and cannot be had: life goes on without it. */
+export interface Skipped {
+  readonly state: 'skipped';
+  /** Why, in a few words. */
+  readonly what: string;
+}
+
+export type Found = Ready | Missing | Skipped;
+
 /** Where things are, as the steps give it. */
 export interface Made extends Installation {
   /** A Python that runs here: no shim, no link. */
@@ -60,14 +72,19 @@ export interface Observer {
   began?(name: string): void;
   said?(name: string, line: string): void;
   ended?(outcome: StepOutcome): void;
+  /** It was the end of all: what is thrown says why. */
+  failed?(name: string): void;
 }
 
 /** What was seen of a step when it was checked. */
 export interface Checked {
   step: Step;
-  found: Ready | Missing;
+  found: Found;
   ms: number;
 }
+
+/** What there is when no step has given anything. */
+const NOTHING: Partial<Made> = { flashAttn: null };
 
 export function ready(what: string, gives: Partial<Made> = {}): Ready {
   return { state: 'ready', what, gives };
@@ -77,6 +94,10 @@ export function missing(what: string, bytes = 0): Missing {
   return { state: 'missing', what, bytes };
 }
 
+export function skipped(why: string): Skipped {
+  return { state: 'skipped', what: why };
+}
+
 /**
  * Look at every step without changing anything.
  *
@@ -84,12 +105,15 @@ export function missing(what: string, bytes = 0): Missing {
  */
 export async function checkSteps(
   steps: readonly Step[],
+  observer: Observer = {},
 ): Promise<{ checked: Checked[]; made: Partial<Made> }> {
-  const made: Partial<Made> = {};
+  const made: Partial<Made> = { ...NOTHING };
   const checked: Checked[] = [];
   for (const step of steps) {
     const since = performance.now();
-    const found = await step.check(made as Made).catch((error) => asSetupError(step.name, error));
+    const found = await step
+      .check(made as Made)
+      .catch((error) => skipOrFail(step, error, observer));
     if (found.state === 'ready') Object.assign(made, found.gives);
     checked.push({ step, found, ms: performance.now() - since });
   }
@@ -97,41 +121,63 @@ export async function checkSteps(
 }
 
 /**
- * Take the steps in their order: check each once more, for another may have made it in the meantime, and make
- * what is missing.
+ * Look at every step, and then make what is missing, in their order.
  *
+ * @param prepare gets to know what was found, before anything is made.
  * @throws SetupError of the step that failed; what the others made stays.
  */
 export async function makeSteps(
   steps: readonly Step[],
   observer: Observer,
+  prepare?: (checked: readonly Checked[]) => Promise<void>,
 ): Promise<{ outcomes: StepOutcome[]; made: Made }> {
-  const made = {} as Made; // filled by the steps, each before the ones that read it
+  const { checked } = await checkSteps(steps, observer);
+  await prepare?.(checked);
+  const made = { ...NOTHING } as Made; // filled by the steps, each before the ones that read it
   const outcomes: StepOutcome[] = [];
-  for (const step of steps) {
-    observer.began?.(step.name);
-    const since = performance.now();
-    const { outcome, gives } = await takeStep(step, made, observer);
+  for (const one of checked) {
+    observer.began?.(one.step.name);
+    const { outcome, gives } = await settle(one, made, observer);
     Object.assign(made, gives);
-    outcomes.push({ name: step.name, ...outcome, ms: Math.round(performance.now() - since) });
-    observer.ended?.(outcomes.at(-1) as StepOutcome);
+    outcomes.push(outcome);
+    observer.ended?.(outcome);
   }
   return { outcomes, made };
 }
 
-async function takeStep(step: Step, made: Made, observer: Observer) {
-  const say: Report = (line) => observer.said?.(step.name, line);
-  try {
-    const found = await step.check(made);
-    if (found.state === 'ready') {
-      return { outcome: { state: 'ready' as const, what: found.what }, gives: found.gives };
-    }
-    const { what, gives } = await step.make(made, say);
-    return { outcome: { state: 'made' as const, what }, gives };
-  } catch (error) {
-    if (!step.optional || isCancelled(error)) asSetupError(step.name, error);
-    return { outcome: { state: 'skipped' as const, what: messageOf(error) }, gives: {} };
-  }
+/** How a step that is not made ended, or would. */
+export function outcomeOf({ step, found, ms }: Checked): StepOutcome {
+  return { name: step.name, state: found.state, what: found.what, ms: Math.round(ms) };
+}
+
+/** Make a step if it is missing. */
+async function settle(one: Checked, made: Made, observer: Observer) {
+  const { step, found, ms } = one;
+  const gives = found.state === 'ready' ? found.gives : {};
+  if (found.state !== 'missing') return { outcome: outcomeOf(one), gives };
+  const since = performance.now() - ms;
+  const done = await step
+    .make(made, (line) => observer.said?.(step.name, line))
+    .catch((error) => skipOrFail(step, error, observer));
+  const state = done.state === 'ready' ? ('made' as const) : done.state;
+  const took = Math.round(performance.now() - since);
+  return {
+    outcome: { name: step.name, state, what: done.what, ms: took },
+    gives: done.state === 'ready' ? done.gives : {},
+  };
+}
+
+/** What the failure of a step means: that it is skipped, or the end. */
+function skipOrFail(step: Step, error: unknown, observer: Observer): Skipped {
+  if (step.optional && !isCancelled(error)) return skipped(messageOf(error));
+  observer.failed?.(step.name);
+  asSetupError(step.name, error);
+}
+
+/** Whether the file system has refused to write: it is read-only, full, or somebody else's. */
+export function isRefusal(error: unknown): boolean {
+  const refusals = ['EROFS', 'EACCES', 'EPERM', 'ENOSPC', 'EDQUOT'];
+  return error instanceof Error && 'code' in error && refusals.includes(String(error.code));
 }
 
 /** What the file system refuses is the operator's to mend; everything else says for itself what it is. */

@@ -1,22 +1,31 @@
-import { mkdir, stat } from 'node:fs/promises';
+import { mkdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Config } from '../config.ts';
 import { SetupError, withoutCredentials } from '../errors.ts';
-import { runProgram } from './program.ts';
+import { type Ended, runProgram } from './program.ts';
 import { missing, ready, type Step } from './step.ts';
 import { buildAside } from './switch.ts';
+
+/** Slower than this for so long, and a transfer over HTTP is given up. */
+const LOW_SPEED = { bytesPerSecond: 1000, seconds: 60 };
+
+/** For a call of git's, whatever it is that hangs: 50 MB, on a slow line or a slow volume. */
+const LIMIT_MS = 900_000;
 
 /**
  * The step that provides upstream's checkout: the operator's own as it is, or `upstream/<commit>`, fetched
  * shallowly and verified to be that commit.
  */
-export function upstreamStep(config: Config, signal?: AbortSignal): Step {
+export function upstreamStep(config: Config, signal?: AbortSignal, limitMs = LIMIT_MS): Step {
   const { upstreamDir, upstreamSource } = config;
   const found = ready(upstreamDir, { upstream: upstreamDir });
   return {
     name: 'upstream',
     async check() {
-      if (await isCheckout(upstreamDir)) return found;
+      if (await isCheckout(upstreamDir)) {
+        if (upstreamSource !== null) await requireCommit(upstreamDir, upstreamSource.commit);
+        return found;
+      }
       if (upstreamSource !== null) return missing(`commit ${upstreamSource.commit}`, 100e6);
       throw new SetupError(
         `LOTUS_UPSTREAM_DIR ${upstreamDir} has no pipeline.py: point it at a checkout of` +
@@ -25,10 +34,14 @@ export function upstreamStep(config: Config, signal?: AbortSignal): Step {
     },
     async make(_made, report) {
       if (upstreamSource === null) throw new Error('an own checkout is never made');
-      report(`fetching ${upstreamSource.commit} from ${withoutCredentials(upstreamSource.url)}`);
+      const source = withoutCredentials(upstreamSource.url);
+      report(`fetching ${upstreamSource.commit} from ${source}`);
       await mkdir(path.dirname(upstreamDir), { recursive: true });
-      await buildAside(upstreamDir, (aside) => fetchCommit(aside, upstreamSource, signal));
-      return found;
+      await buildAside(upstreamDir, (dir) =>
+        fetchCommit({ ...upstreamSource, dir, source, signal, limitMs }),
+      );
+      if (await isCheckout(upstreamDir)) return found;
+      throw new SetupError(`${upstreamDir} is none of upstream's checkouts: move it away.`);
     },
   };
 }
@@ -38,57 +51,114 @@ async function isCheckout(dir: string): Promise<boolean> {
   return file?.isFile() ?? false;
 }
 
-async function fetchCommit(
-  dir: string,
-  { url, commit }: { url: string; commit: string },
-  signal?: AbortSignal,
-): Promise<void> {
-  const shown = withoutCredentials(url);
-  const git = (...args: string[]) => runGit(dir, args, shown, signal);
-  await git('init', '--quiet');
-  await git('fetch', '--quiet', '--depth', '1', '--no-tags', '--', url, commit);
-  await git('checkout', '--quiet', '--detach', 'FETCH_HEAD');
-  const head = await git('rev-parse', 'HEAD');
+/** A checkout of ours has no branch: its HEAD is the commit. One without a repository is somebody's copy. */
+async function requireCommit(dir: string, commit: string): Promise<void> {
+  const head = await readFile(path.join(dir, '.git', 'HEAD'), 'utf8').catch(() => commit);
+  if (head.trim() === commit) return;
+  throw new SetupError(
+    `${dir} is at ${head.trim()}, and not at the commit that it is named by: move it away, and it is fetched` +
+      ' again; or set LOTUS_UPSTREAM_DIR to a checkout of your own.',
+  );
+}
+
+interface FetchOptions {
+  dir: string;
+  url: string;
+  /** The URL as it may be shown. */
+  source: string;
+  commit: string;
+  signal: AbortSignal | undefined;
+  limitMs: number;
+}
+
+async function fetchCommit(options: FetchOptions): Promise<void> {
+  const { dir, url, commit, source } = options;
+  await runGit(options, ['init', '--quiet', '--template='], AS_SHIPPED);
+  await runGit(options, [...FETCH, ...(await placeOf(url)), commit]);
+  await runGit(options, ['checkout', '--quiet', '--detach', 'FETCH_HEAD'], AS_SHIPPED);
+  const head = await runGit(options, ['rev-parse', 'HEAD'], AS_SHIPPED);
   if (head !== commit) {
-    throw new SetupError(`${shown} gave commit ${head}, not ${commit}; check LOTUS_UPSTREAM_URL.`);
+    throw new SetupError(`${source} gave commit ${head}, not ${commit}; check LOTUS_UPSTREAM_URL.`);
   }
   if (!(await isCheckout(dir))) {
     throw new SetupError(
-      `Commit ${commit} of ${shown} has no pipeline.py; it is not upstream's repository. Check` +
+      `Commit ${commit} of ${source} has no pipeline.py; it is not upstream's repository. Check` +
         ' LOTUS_UPSTREAM_URL and LOTUS_UPSTREAM_COMMIT.',
     );
   }
 }
 
+/** The one call that needs the operator's settings: proxies, certificates, credentials, other addresses. */
+const FETCH = ['fetch', '--quiet', '--depth', '1', '--no-tags', '--no-recurse-submodules'];
+
+/** Where from, as git takes it from inside another folder. */
+async function placeOf(url: string): Promise<string[]> {
+  const isOnThisMachine = /^file:/i.test(url) || (await stat(url).catch(() => null)) !== null;
+  if (!isOnThisMachine) return ['--', url];
+  // git has a second program read a folder, and that one refuses one of another user's.
+  const reader = "git -c safe.directory='*' upload-pack";
+  return ['--upload-pack', reader, '--', /^file:/i.test(url) ? url : path.resolve(url)];
+}
+
 async function runGit(
-  dir: string,
+  { dir, source, signal, limitMs }: FetchOptions,
   args: readonly string[],
-  source: string,
-  signal?: AbortSignal,
+  env: Readonly<Record<string, string | undefined>> = {},
 ): Promise<string> {
-  const { failed, stdout, stderr, code, shortMessage } = await runProgram('git', args, {
+  const ended = await runProgram('git', [...SETTINGS, ...args], {
     cwd: dir,
     signal,
-    env: {
-      GIT_TERMINAL_PROMPT: '0', // nobody is there to answer
-      ...NO_OTHER_REPOSITORY,
-    },
+    timeout: limitMs,
+    env: { ...ALONE, ...env },
   });
-  if (!failed) return stdout.trim();
-  if (code === 'ENOENT') {
+  if (!ended.failed) return ended.stdout.trim();
+  if (ended.code === 'ENOENT') {
     throw new SetupError('git is needed to fetch upstream: install it, or set LOTUS_UPSTREAM_DIR.');
   }
   throw new SetupError(
-    `Cannot get upstream from ${source}: ${withoutCredentials(stderr.trim()) || shortMessage}\nCheck the network,` +
+    `Cannot get upstream from ${source}: ${reasonOf(ended)}\nCheck the network,` +
       ' LOTUS_UPSTREAM_URL and LOTUS_UPSTREAM_COMMIT, or set LOTUS_UPSTREAM_DIR to a checkout.',
   );
 }
 
-/** Inside a git hook these point at the caller's own repository, which is not ours to touch. */
-const NO_OTHER_REPOSITORY = {
+function reasonOf({ code, stderr, shortMessage }: Ended): string {
+  return code === 'ETIMEDOUT' ? shortMessage : stderr.trim() || shortMessage;
+}
+
+const SETTINGS = Object.entries({
+  // The volume's files may be another user's, by a container's rights or a network file system's.
+  'safe.directory': '*',
+  'http.lowSpeedLimit': LOW_SPEED.bytesPerSecond,
+  'http.lowSpeedTime': LOW_SPEED.seconds,
+  // The only one in which every server gives a commit by its name.
+  'protocol.version': 2,
+  // Nothing of the operator's runs in what we fetch, and nothing goes on when git has ended.
+  'core.hooksPath': '/dev/null',
+  'core.attributesFile': '/dev/null',
+  'core.fsmonitor': 'false',
+  'gc.auto': 0,
+  'maintenance.auto': 'false',
+}).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+
+/** Nobody is there to answer; and inside a git hook these point at the caller's own repository, not ours to touch. */
+const ALONE = {
+  GIT_TERMINAL_PROMPT: '0',
   GIT_DIR: undefined,
   GIT_WORK_TREE: undefined,
   GIT_INDEX_FILE: undefined,
   GIT_COMMON_DIR: undefined,
   GIT_OBJECT_DIRECTORY: undefined,
+  GIT_ALTERNATE_OBJECT_DIRECTORIES: undefined,
+  GIT_SHALLOW_FILE: undefined,
+  GIT_NAMESPACE: undefined,
+  GIT_TEMPLATE_DIR: undefined,
+};
+
+/** Without any settings of the machine's or the operator's: filters (LFS), line endings, submodules. */
+const AS_SHIPPED = {
+  GIT_CONFIG_GLOBAL: '/dev/null',
+  GIT_CONFIG_NOSYSTEM: '1',
+  GIT_CONFIG_COUNT: undefined,
+  GIT_CONFIG_PARAMETERS: undefined,
+  GIT_ATTR_NOSYSTEM: '1',
 };

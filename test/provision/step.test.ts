@@ -30,7 +30,45 @@ describe('checkSteps', () => {
       { state: 'ready', what: 'there', gives: { python: '/python' } },
       { state: 'missing', what: 'packages', bytes: 7 },
     ]);
-    expect(made).toEqual({ python: '/python' });
+    expect(made).toEqual({ python: '/python', flashAttn: null });
+  });
+
+  it('goes on after a step that is optional and cannot even be looked at, and says why', async () => {
+    const breaks: Step = {
+      name: 'one',
+      optional: true,
+      check: () => Promise.reject(new Error('damaged')),
+      make: never('nothing is known of it'),
+    };
+    const after = step('two', ready('there'), never('it was there'));
+    const { checked } = await checkSteps([breaks, after]);
+    expect(checked.map(({ found }) => found)).toMatchObject([
+      { state: 'skipped', what: 'damaged' },
+      { state: 'ready' },
+    ]);
+    const { outcomes } = await makeSteps([breaks, after], {});
+    expect(outcomes.map(({ state }) => state)).toEqual(['skipped', 'ready']);
+  });
+
+  it('does not go on when it is interrupted in an optional step', async () => {
+    const stops: Step = {
+      name: 'one',
+      optional: true,
+      check: () => Promise.reject(cancelled()),
+      make: never('it was interrupted'),
+    };
+    await expect(checkSteps([stops])).rejects.toThrow('Cancelled');
+  });
+
+  it('names the step that it ends at', async () => {
+    const failed: string[] = [];
+    const breaks = {
+      ...step('two', ready(''), never('')),
+      check: () => Promise.reject(new Error()),
+    };
+    const steps = [step('one', ready('there'), never('it was there')), breaks];
+    await expect(checkSteps(steps, { failed: (name) => failed.push(name) })).rejects.toThrow();
+    expect(failed).toEqual(['two']);
   });
 });
 
@@ -71,19 +109,50 @@ describe('makeSteps', () => {
       }),
     ];
     await makeSteps(steps, {});
-    expect(seen).toEqual({ interpreter: '/one', python: '/two' });
+    expect(seen).toEqual({ flashAttn: null, interpreter: '/one', python: '/two' });
   });
 
-  it('stops at the step that fails', async () => {
+  it('looks at every step once, and at all of them before it makes the first', async () => {
+    const events: string[] = [];
+    const steps = ['one', 'two'].map((name) => ({
+      name,
+      check: async () => {
+        events.push(`look at ${name}`);
+        return missing(name, 1);
+      },
+      make: async () => {
+        events.push(`make ${name}`);
+        return ready('done');
+      },
+    }));
+    await makeSteps(steps, {}, async (checked) => {
+      events.push(`prepare for ${checked.map(({ found }) => found.what)}`);
+    });
+    expect(events).toEqual([
+      ...['look at one', 'look at two', 'prepare for one,two', 'make one', 'make two'],
+    ]);
+  });
+
+  it('makes nothing when it cannot be prepared for', async () => {
+    const steps = [step('one', missing('it'), never('there is no room for it'))];
+    const noRoom = () => Promise.reject(new SetupError('no room'));
+    await expect(makeSteps(steps, {}, noRoom)).rejects.toThrow('no room');
+  });
+
+  it('stops at the step that fails, and names it', async () => {
+    const failed: string[] = [];
     const fails = step('one', missing('it'), () => Promise.reject(new SetupError('no network')));
     const after = step('two', missing('it'), never('it came after a failure'));
-    await expect(makeSteps([fails, after], {})).rejects.toThrow('no network');
+    const made = makeSteps([fails, after], { failed: (name) => failed.push(name) });
+    await expect(made).rejects.toThrow('no network');
+    expect(failed).toEqual(['one']);
   });
 
   it('goes on without a step that is optional, and says why', async () => {
     const fails = step('one', missing('it'), () => Promise.reject(new SetupError('no wheel')));
     const after = step('two', missing('it'), async () => ready('done'));
-    const { outcomes } = await makeSteps([{ ...fails, optional: true }, after], {});
+    const { outcomes, made } = await makeSteps([{ ...fails, optional: true }, after], {});
+    expect(made.flashAttn).toBe(null);
     expect(outcomes).toMatchObject([
       { name: 'one', state: 'skipped', what: 'no wheel' },
       { name: 'two', state: 'made' },

@@ -1,0 +1,58 @@
+import path from 'node:path';
+import { z } from 'zod';
+import { PYTHON_ROOT } from '../app.ts';
+import type { Config, Environment } from '../config.ts';
+import { childEnvironment } from '../environment.ts';
+import { runProgram } from './program.ts';
+
+/** The imports of torch and diffusers from a volume that nobody has read yet take minutes. */
+const LIMIT_MS = 300_000;
+
+interface ProofOptions {
+  config: Config;
+  env: Environment;
+  python: string;
+  /** What flash-attn is installed in. */
+  folder: string;
+  signal?: AbortSignal | undefined;
+}
+
+/** `python/lotus_worker/flash_proof.py` prints it. */
+const proofSchema = z.object({
+  works: z.boolean(),
+  /** Whether it was run and compared. */
+  compared: z.boolean(),
+  what: z.string(),
+});
+type Proof = z.infer<typeof proofSchema>;
+
+/** Import flash-attn as the model process will, and run it against torch's own attention where there is CUDA. */
+export async function proveFlashAttn(options: ProofOptions): Promise<Proof> {
+  const { config, env, python, folder, signal } = options;
+  const { failed, stderr, stdout, shortMessage } = await runProgram(
+    python,
+    ['-P', '-m', 'lotus_worker.flash_proof'],
+    {
+      env: {
+        ...childEnvironment(config, env),
+        PYTHONPATH: [PYTHON_ROOT, folder].join(path.delimiter),
+      },
+      onlyThisEnv: true,
+      timeout: LIMIT_MS,
+      signal,
+    },
+  );
+  // A library may print what it likes before it.
+  const proof = failed ? null : proofSchema.safeParse(parse(stdout.trim().split('\n').at(-1)));
+  if (proof?.success) return proof.data;
+  const what = stderr.trim().split('\n').at(-1) || shortMessage || 'it says nothing';
+  return { works: false, compared: false, what };
+}
+
+function parse(line = ''): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return null; // not the proof's
+  }
+}
