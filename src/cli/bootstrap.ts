@@ -1,5 +1,5 @@
 import type { Profile } from '../config.ts';
-import { isCancelled, messageOf } from '../errors.ts';
+import { messageOf } from '../errors.ts';
 import { roundMs } from '../job/stopwatch.ts';
 import { provision, survey } from '../provision/provision.ts';
 import type { Made, Observer, StepOutcome } from '../provision/step.ts';
@@ -69,38 +69,57 @@ async function makeReady(
   steps: readonly StepName[],
   prove: (session: Session, made: Made, signal: AbortSignal) => Promise<Warmup | undefined>,
 ): Promise<number> {
-  const session = await openSession(flags, new Terminal(), { logsSteps: true });
-  const { config, env, terminal } = session;
-  const { workspace } = config;
-  const signal = interruptSignal();
-  const { profile, update, json } = flags;
-  const observer = show(session);
-  const options = { config, env, signal, observer, steps, profile, ...(update && { update }) };
+  const terminal = new Terminal();
+  const seen: Seen = { steps: [] };
   try {
-    if (flags.dryRun) {
-      const outcomes = await survey(options);
-      terminal.result(json ? JSON.stringify({ workspace, steps: outcomes }) : overview(outcomes));
-      return 0;
-    }
-    const since = performance.now();
-    const { outcomes, made } = await provision(options);
-    const warmup = await prove(session, made, signal);
-    const total_ms = roundMs(performance.now() - since);
-    if (warmup && !json) terminal.result(describe(warmup));
-    tell(session, `${workspace} is ready`, { total_ms });
-    if (json) {
-      terminal.result(
-        JSON.stringify({ ready: true, workspace, steps: outcomes, warmup, total_ms }),
-      );
-    }
+    const session = await openSession(flags, terminal, { logsSteps: true });
+    seen.workspace = session.config.workspace;
+    seen.step = 'volume'; // the lock and the room are its
+    const result = await run(session, flags, steps, seen, prove);
+    if (flags.json) terminal.result(JSON.stringify(result));
     return 0;
   } catch (error) {
-    const isTold = json && !isCancelled(error);
-    if (isTold) {
-      terminal.result(JSON.stringify({ ready: false, workspace, error: messageOf(error) }));
+    // On standard error it is told by whoever gets it.
+    if (flags.json) {
+      terminal.result(JSON.stringify({ ready: false, ...seen, error: messageOf(error) }));
     }
     throw error;
   }
+}
+
+/** How far it has come. */
+interface Seen {
+  workspace?: string;
+  /** What it is at, or ended at. */
+  step?: string;
+  steps: StepOutcome[];
+}
+
+async function run(
+  session: Session,
+  { profile, update, dryRun, json }: Flags,
+  steps: readonly StepName[],
+  seen: Seen,
+  prove: (session: Session, made: Made, signal: AbortSignal) => Promise<Warmup | undefined>,
+): Promise<object> {
+  const { config, env, terminal } = session;
+  const { workspace } = config;
+  const signal = interruptSignal();
+  const observer = show(session, seen);
+  const options = { config, env, signal, observer, steps, profile, ...(update && { update }) };
+  if (dryRun) {
+    const outcomes = await survey(options);
+    if (!json) terminal.result(overview(outcomes));
+    return { workspace, steps: outcomes };
+  }
+  const since = performance.now();
+  const { outcomes, made } = await provision(options);
+  seen.step = 'warmup';
+  const warmup = await prove(session, made, signal);
+  const total_ms = roundMs(performance.now() - since);
+  if (warmup && !json) terminal.result(describe(warmup));
+  tell(session, `${workspace} is ready`, { total_ms });
+  return { ready: true, workspace, steps: outcomes, warmup, total_ms };
 }
 
 async function warmUp(session: Session, made: Made, signal: AbortSignal): Promise<Warmup> {
@@ -114,12 +133,17 @@ async function warmUp(session: Session, made: Made, signal: AbortSignal): Promis
 }
 
 /** Every step as it ends, and what it says in between: lines for a person, records for a log. */
-function show(session: Session): Observer {
+function show(session: Session, seen: Seen): Observer {
   return {
     said: (step, line) => tell(session, `${step}: ${line}`, { step }),
-    ended: ({ name, state, what, ms }) => {
-      const line = `${name}: ${STATES[state]}${what}`;
-      tell(session, line, { step: name, state, ms });
+    ended: (outcome) => {
+      const { name, state, what, ms } = outcome;
+      seen.steps.push(outcome);
+      tell(session, `${name}: ${STATES[state]}${what}`, { step: name, state, ms });
+    },
+    failed: (step) => {
+      seen.step = step;
+      tell(session, `${step}: failed`, { step, state: 'failed' });
     },
   };
 }

@@ -1,5 +1,6 @@
 import { type Checkup, examine } from '../doctor/doctor.ts';
 import type { Finding } from '../doctor/finding.ts';
+import { messageOf } from '../errors.ts';
 import { interruptSignal, openSession, type SettingFlags } from './session.ts';
 import { Terminal } from './terminal.ts';
 
@@ -11,13 +12,22 @@ const MARKS: Record<Finding['state'], string> = { ok: 'ok  ', note: 'note', faul
  * @returns the exit code: 1 when a job would fail here.
  * @throws UsageError when a setting is wrong.
  */
-export async function doctor(flags: SettingFlags & { json?: boolean }): Promise<number> {
-  const { config, env, terminal } = await openSession(flags, new Terminal());
-  const checkups = await examine(config, env, interruptSignal());
+export async function doctor(
+  flags: SettingFlags & { json?: boolean },
+  patience?: number,
+): Promise<number> {
+  const terminal = new Terminal();
+  const { config, env } = await openSession(flags, terminal).catch((error) => {
+    if (flags.json) terminal.result(JSON.stringify({ healthy: false, error: messageOf(error) }));
+    throw error;
+  });
+  const { checkups, hangs } = await examine(config, env, { signal: interruptSignal(), patience });
   const faults = checkups.flatMap(({ findings }) => findings.filter(isFault));
   const healthy = faults.length === 0;
   terminal.result(flags.json ? JSON.stringify({ healthy, checkups }) : page(checkups));
   if (!flags.json) terminal.result(verdict(faults));
+  // At its end Node waits for every file that it has asked for; also for one that never comes.
+  if (hangs) process.kill(process.pid, 'SIGKILL');
   return healthy ? 0 : 1;
 }
 

@@ -33,8 +33,17 @@ async function main(argv: readonly string[]): Promise<number> {
     return code;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
+    await logCause(error);
     return report(error);
   }
+}
+
+/** A person gets to see the message; what lies behind it is for the log. */
+async function logCause(error: unknown): Promise<void> {
+  if (!(error instanceof SetupError || error instanceof LotusError) || !error.cause) return;
+  const { createLog } = await import('../log.ts');
+  const log = await createLog(process.env.LOTUS_LOG_LEVEL || 'warn');
+  log[process.stderr.isTTY ? 'debug' : 'error']({ err: error.cause }, error.message);
 }
 
 function report(error: unknown): number {

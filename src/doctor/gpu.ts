@@ -34,14 +34,19 @@ const DRIVER_LIMIT_MS = 20_000;
 /** Importing torch from a volume that nobody has read yet takes minutes. */
 const TORCH_LIMIT_MS = 180_000;
 
+interface GpuOptions {
+  signal?: AbortSignal | undefined;
+  driverLimit?: number;
+}
+
 /** Whether the GPU, its driver and the CUDA of torch go together. */
 export async function examineGpu(
   config: Config,
   env: Environment,
   made: Partial<Made>,
-  signal?: AbortSignal,
+  { signal, driverLimit = DRIVER_LIMIT_MS }: GpuOptions = {},
 ): Promise<Finding[]> {
-  const driver = await examineDriver(signal);
+  const driver = await examineDriver(driverLimit, signal);
   if (made.python === undefined) return [driver, note('torch', 'unknown without a venv')];
   const { failed, code, stdout, stderr, shortMessage } = await runProgram(
     made.python,
@@ -82,10 +87,10 @@ async function examineAttention(
 const STUCK = 'the driver is stuck, or the volume is';
 const RESTART = 'restart the machine, or use another one';
 
-async function examineDriver(signal?: AbortSignal): Promise<Finding> {
+async function examineDriver(timeout: number, signal?: AbortSignal): Promise<Finding> {
   const query = ['--query-gpu=name,driver_version,memory.total', '--format=csv,noheader'];
   const { failed, stdout, stderr, code, shortMessage } = await runProgram('nvidia-smi', query, {
-    timeout: DRIVER_LIMIT_MS,
+    timeout,
     signal,
   });
   if (!failed) return ok('driver', stdout.trim().replaceAll('\n', '; '));

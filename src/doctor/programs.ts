@@ -5,6 +5,9 @@ import { runProgram } from '../provision/program.ts';
 import { requireUv } from '../provision/uv.ts';
 import { type Finding, note, ok } from './finding.ts';
 
+/** Saying a version takes a moment, on a cold volume some seconds. */
+const LIMIT_MS = 30_000;
+
 /** The programs that it is made of and made with. Those that only set up are no fault where all is there. */
 export async function examinePrograms(config: Config, signal?: AbortSignal): Promise<Finding[]> {
   return [
@@ -18,7 +21,7 @@ export async function examinePrograms(config: Config, signal?: AbortSignal): Pro
 async function examineUv(config: Config, signal?: AbortSignal): Promise<Finding> {
   try {
     const uv = await requireUv(config, signal);
-    const { stdout } = await runProgram(uv, ['--version'], { signal });
+    const { stdout } = await runProgram(uv, ['--version'], { timeout: LIMIT_MS, signal });
     return ok('uv', `${stdout.trim()}, ${uv}`);
   } catch (error) {
     return note('uv', messageOf(error), 'needed only to install Python packages');
@@ -26,7 +29,11 @@ async function examineUv(config: Config, signal?: AbortSignal): Promise<Finding>
 }
 
 async function examineGit(signal?: AbortSignal): Promise<Finding> {
-  const { failed, stdout, shortMessage } = await runProgram('git', ['--version'], { signal });
+  const { failed, stdout, code, shortMessage } = await runProgram('git', ['--version'], {
+    timeout: LIMIT_MS,
+    signal,
+  });
   if (!failed) return ok('git', stdout.trim());
-  return note('git', String(shortMessage), "needed only to fetch upstream's repository");
+  const what = code === 'ENOENT' ? 'there is none' : shortMessage;
+  return note('git', what, "needed only to fetch upstream's repository");
 }

@@ -16,7 +16,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { cancelled, SetupError } from '../errors.ts';
-import { describeOwner, isGone, ownerSchema, thisProcess } from './owner.ts';
+import { describeOwner, isGone, type Owner, ownerSchema, thisProcess } from './owner.ts';
 import type { Report } from './step.ts';
 import { isHalfMade } from './switch.ts';
 
@@ -96,6 +96,25 @@ export async function isLeftBehind(workspace: string): Promise<boolean> {
   const owner = await readOwner(path.join(workspace, LOCK));
   if (owner !== null) return isGone(owner);
   return names.some(isHalfMade);
+}
+
+/** What is to be seen of a lock without waiting for it. */
+export interface LockState {
+  /** null when it does not say. */
+  owner: Owner | null;
+  /** What is being done under it. */
+  doing: string;
+  /** When the owner last touched it, in milliseconds since 1970 by the volume's clock. */
+  beatAt: number;
+}
+
+/** Who holds a workspace's lock; null when nobody does. */
+export async function lockState(workspace: string): Promise<LockState | null> {
+  const dir = path.join(workspace, LOCK);
+  const owner = await readOwner(dir);
+  if (owner === null) return null;
+  const { at, doing } = await readBeat(dir);
+  return { owner: owner === UNKNOWN ? null : owner, doing, beatAt: at };
 }
 
 async function acquire(

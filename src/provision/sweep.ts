@@ -22,15 +22,20 @@ const BUILT_ASIDE = [
 /** What we call a finished folder: other people's may lie beside it. */
 const OURS = /-[0-9a-f]{12}(@[0-9a-f]{8})?$/;
 
-/** Remove what runs that were killed have left half made. Only under the lock: what is half made is theirs. */
-export async function sweepHalfMade(workspace: string, report: Report): Promise<void> {
+/** What runs that were killed have left half made, or one that runs is making. */
+export async function halfMade(workspace: string): Promise<string[]> {
+  const found: string[] = [];
   for (const folder of BUILT_ASIDE) {
     const dir = path.join(workspace, folder);
     const names = await readdir(dir).catch(() => []); // there is none yet
-    for (const name of names.filter((file) => isHalfMade(file))) {
-      await removeOrTell(path.join(dir, name), report);
-    }
+    found.push(...names.filter((file) => isHalfMade(file)).map((name) => path.join(dir, name)));
   }
+  return found;
+}
+
+/** Remove what runs that were killed have left half made. Only under the lock: what is half made is theirs. */
+export async function sweepHalfMade(workspace: string, report: Report): Promise<void> {
+  for (const file of await halfMade(workspace)) await removeOrTell(file, report);
 }
 
 /**
