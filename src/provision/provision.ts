@@ -48,7 +48,8 @@ export interface Provisioned {
  * Make the workspace ready.
  *
  * What is ready costs a look and no lock: a prepared volume may be read-only. What is not is made under the
- * workspace's lock, so that of any number of workers that start at once one builds and the others wait.
+ * workspace's lock, so that of any number of workers that start at once one builds and the others wait. Where only
+ * what is optional is missing and nothing can be written, it is skipped.
  *
  * @throws SetupError saying what is missing and what to do, or LotusError `cancelled`.
  */
@@ -64,8 +65,8 @@ export async function provision(options: ProvisionOptions): Promise<Provisioned>
   try {
     return await makeUnderLock(options, say);
   } catch (error) {
-    if (!wanted.every(({ step }) => step.optional) || !isRefusal(error))
-      asSetupError('volume', error);
+    const isNeeded = wanted.some(({ step }) => !step.optional);
+    if (isNeeded || !isRefusal(error)) asSetupError('volume', error);
     const outcomes = checked.map(outcomeOf).map((outcome) => withoutIt(outcome, messageOf(error)));
     return { outcomes: tellAll(outcomes, observer), made: made as Made };
   }

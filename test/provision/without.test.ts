@@ -73,7 +73,12 @@ describe.runIf(canUnshareNet)('bootstrap without a network', () => {
       [],
       'or set LOTUS_PYTHON to one',
     ],
-    ['venv', {}, [], 'Check the network, and run it again'],
+    [
+      'venv',
+      { UV_DEFAULT_INDEX: 'https://user:planted@example.invalid/simple?planted' },
+      [],
+      'Check the network, and run it again',
+    ],
   ])('from nothing ends at the %s, and says what to do', async (step, env, args, advice) => {
     const { exitCode, report, stderr, of } = await bootstrap(
       { ...nothing(), LOTUS_UV: process.env.LOTUS_UV ?? 'uv', ...env },
@@ -86,6 +91,7 @@ describe.runIf(canUnshareNet)('bootstrap without a network', () => {
     expect(report.error).toContain(advice);
     expect(of.volume?.state).toBe('made');
     expect(stderr).toContain(advice);
+    expect(`${report.error} ${stderr}`).not.toContain('planted');
   });
 
   it.each<[string, Variables, string[], string]>([
