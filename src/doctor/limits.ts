@@ -1,7 +1,7 @@
 import { readFile, statfs } from 'node:fs/promises';
 import os from 'node:os';
 import type { Config } from '../config.ts';
-import { freeBytes, gigabytes } from '../provision/room.ts';
+import { describeFree, gigabytes } from '../provision/room.ts';
 import { chooseParent, SHARED_MEMORY } from '../worker/scratch.ts';
 import { type Finding, fault, note, ok } from './finding.ts';
 
@@ -38,9 +38,8 @@ async function examineOpenFiles(): Promise<Finding> {
 async function examineScratch(config: Config): Promise<Finding> {
   const dir = config.scratchDir ?? (await chooseParent());
   try {
-    const free = await freeBytes(dir);
     const { type } = await statfs(dir);
-    const what = `${dir}, ${gigabytes(free)} free`;
+    const what = `${dir}, ${await describeFree(dir)}`;
     if (type === TMPFS_MAGIC) return ok('scratch', `${what}, in memory`);
     const why = dir === SHARED_MEMORY || config.scratchDir ? '' : `; ${SHARED_MEMORY} has no room`;
     return note(

@@ -25,7 +25,7 @@ export async function writingFault(config: Config): Promise<string | null> {
     return messageOf(error);
   }
   const free = await freeBytes(dir);
-  return free < FULL_BELOW_BYTES ? `it is full: ${gigabytes(free)} free` : null;
+  return free !== null && free < FULL_BELOW_BYTES ? `it is full: ${gigabytes(free)} free` : null;
 }
 
 /** What the volume is like beside what is on it: whether it can be read and written, who works on it. */

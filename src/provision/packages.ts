@@ -4,9 +4,10 @@ import type { Config, Environment } from '../config.ts';
 import { childEnvironment } from '../environment.ts';
 import { SetupError, withoutCredentials } from '../errors.ts';
 import { PYTHON_MINOR } from './interpreter.ts';
+import { roomForPackages } from './package-room.ts';
 import type { PackageSet } from './profile.ts';
 import { runProgram } from './program.ts';
-import { hasHardLinks, requireRoom } from './room.ts';
+import { hasHardLinks, requireRooms } from './room.ts';
 import type { Report } from './step.ts';
 import { buildAside } from './switch.ts';
 import { requireUv, runUv } from './uv.ts';
@@ -44,7 +45,7 @@ export async function installPackages(build: Build): Promise<void> {
   await mkdir(config.uvCache, { recursive: true });
   // Without links there are two copies for a while: in uv's cache, and those that it gives the venv.
   const linksFiles = await hasHardLinks(path.dirname(home), config.uvCache);
-  await requireRoom(config.workspace, (linksFiles ? 1 : 2) * set.installedBytes);
+  await requireRooms(await roomForPackages(config, set.installedBytes, linksFiles));
   report(`installing the ${set.profile} packages for ${interpreter}`);
   await rm(home, { recursive: true, force: true }); // it is none of ours, or its stamp is damaged
   await buildAside(home, async (aside) => {

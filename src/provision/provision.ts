@@ -5,7 +5,7 @@ import { flashAttnStep } from './flash-attn.ts';
 import { interpreterStep } from './interpreter.ts';
 import { isLeftBehind, type Lock, withLock } from './lock.ts';
 import { releaseStep } from './release.ts';
-import { measureWriting, requireRoom } from './room.ts';
+import { measureWriting, type Room, requireRooms } from './room.ts';
 import {
   asSetupError,
   type Checked,
@@ -15,6 +15,7 @@ import {
   makeSteps,
   type Observer,
   outcomeOf,
+  remember,
   type Step,
   type StepOutcome,
 } from './step.ts';
@@ -59,6 +60,9 @@ export async function provision(options: ProvisionOptions): Promise<Provisioned>
   const { checked, made } = await look(options);
   const wanted = checked.filter(({ found }) => found.state === 'missing');
   if (wanted.length === 0) {
+    for (const { step, found } of checked) {
+      await remember(found, (line) => observer.said?.(step.name, line));
+    }
     if (await isLeftBehind(config.workspace)) await tidyUp(config.workspace, say, signal);
     return { outcomes: tellAll(checked.map(outcomeOf), observer), made: made as Made };
   }
@@ -84,9 +88,8 @@ async function makeUnderLock(
     // Looks again: another may have made it while we waited.
     const steps = stepsOf({ ...options, signal: lock.signal });
     return await makeSteps(steps, telling(lock, observer), async (checked) => {
-      const bytes = checked.reduce((sum, { found }) => sum + bytesOf(found), 0);
-      await requireRoom(workspace, bytes);
-      await measureWriting(workspace, bytes, say);
+      const rooms = await requireRooms(checked.flatMap(({ found }) => roomsOf(found, workspace)));
+      await measureWriting(workspace, rooms, say);
     });
   });
 }
@@ -160,6 +163,7 @@ async function look(options: ProvisionOptions) {
   return await checkSteps(stepsOf(options), options.observer);
 }
 
-function bytesOf(found: Checked['found']): number {
-  return found.state === 'missing' ? found.bytes : 0;
+function roomsOf(found: Checked['found'], workspace: string): readonly Room[] {
+  if (found.state !== 'missing') return [];
+  return typeof found.needs === 'number' ? [{ dir: workspace, bytes: found.needs }] : found.needs;
 }

@@ -1,5 +1,6 @@
 import { isCancelled, messageOf, SetupError } from '../errors.ts';
 import type { Installation } from '../installation.ts';
+import type { Room } from './room.ts';
 
 /**
  * One step of making a workspace ready: `check -> make`, and make proves what it made. Each is idempotent, and
@@ -18,7 +19,7 @@ export interface Step {
    * Make it and prove it. Called under the workspace's lock, for what was missing there; what the steps before have
    * made since may show that it is there after all.
    */
-  make(made: Made, report: Report): Promise<Ready>;
+  make(made: Made, report: Report, progress: Progress): Promise<Ready>;
   /** Whether life goes on without it: its failure is told, and is not the end. */
   readonly optional?: boolean;
 }
@@ -30,6 +31,8 @@ export interface Ready {
   readonly what: string;
   /** What the steps after it, and the model process, get to know. */
   readonly gives?: Partial<Made>;
+  /** Writes down what was found, when it is used; nothing is lost where that cannot be. */
+  readonly remember?: () => Promise<void>;
 }
 
 /** There is something to do. */
@@ -37,8 +40,8 @@ export interface Missing {
   readonly state: 'missing';
   /** What would be made, in a few words. */
   readonly what: string;
-  /** How much room that takes in the workspace, about. */
-  readonly bytes: number;
+  /** The room that it takes; a number: about so many bytes in the workspace. */
+  readonly needs: number | readonly Room[];
 }
 
 /** It is optional, and cannot be had: life goes on without it. */
@@ -59,6 +62,9 @@ export interface Made extends Installation {
 /** Tells the user what is going on, one line at a time. */
 export type Report = (line: string) => void;
 
+/** Tells the user how far something long has come, in bytes, as often as it likes. */
+export type Progress = (doing: string, done: number, total: number) => void;
+
 export interface StepOutcome {
   name: string;
   /** ready: it was there. made: it was made. missing: it would be made. skipped: optional, and it failed. */
@@ -71,6 +77,7 @@ export interface StepOutcome {
 export interface Observer {
   began?(name: string): void;
   said?(name: string, line: string): void;
+  progressed?(name: string, ...progress: Parameters<Progress>): void;
   ended?(outcome: StepOutcome): void;
   /** It was the end of all: what is thrown says why. */
   failed?(name: string): void;
@@ -90,8 +97,8 @@ export function ready(what: string, gives: Partial<Made> = {}): Ready {
   return { state: 'ready', what, gives };
 }
 
-export function missing(what: string, bytes = 0): Missing {
-  return { state: 'missing', what, bytes };
+export function missing(what: string, needs: Missing['needs'] = 0): Missing {
+  return { state: 'missing', what, needs };
 }
 
 export function skipped(why: string): Skipped {
@@ -153,11 +160,16 @@ export function outcomeOf({ step, found, ms }: Checked): StepOutcome {
 /** Make a step if it is missing. */
 async function settle(one: Checked, made: Made, observer: Observer) {
   const { step, found, ms } = one;
+  const say: Report = (line) => observer.said?.(step.name, line);
   const gives = found.state === 'ready' ? found.gives : {};
-  if (found.state !== 'missing') return { outcome: outcomeOf(one), gives };
+  if (found.state !== 'missing') {
+    await remember(found, say);
+    return { outcome: outcomeOf(one), gives };
+  }
   const since = performance.now() - ms;
+  const progress: Progress = (...at) => observer.progressed?.(step.name, ...at);
   const done = await step
-    .make(made, (line) => observer.said?.(step.name, line))
+    .make(made, say, progress)
     .catch((error) => skipOrFail(step, error, observer));
   const state = done.state === 'ready' ? ('made' as const) : done.state;
   const took = Math.round(performance.now() - since);
@@ -178,6 +190,16 @@ function skipOrFail(step: Step, error: unknown, observer: Observer): Skipped {
 export function isRefusal(error: unknown): boolean {
   const refusals = ['EROFS', 'EACCES', 'EPERM', 'ENOSPC', 'EDQUOT'];
   return error instanceof Error && 'code' in error && refusals.includes(String(error.code));
+}
+
+/** Let a step write down what it found. On a read-only volume it cannot, and serves all the same. */
+export async function remember(found: Found, say: Report): Promise<void> {
+  if (found.state !== 'ready') return;
+  try {
+    await found.remember?.();
+  } catch (error) {
+    say(`what was found could not be written down: ${messageOf(error)}`);
+  }
 }
 
 /** What the file system refuses is the operator's to mend; everything else says for itself what it is. */

@@ -3,6 +3,7 @@ import { readdir, readFile, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import type { Config, Environment, Profile } from '../config.ts';
 import { PYTHON_MINOR } from './interpreter.ts';
+import { roomForPackages } from './package-room.ts';
 import { installPackages, putInterpreter, STAMP, type Stamp } from './packages.ts';
 import { MACHINE, type PackageSet, setsFor } from './profile.ts';
 import { missing, type Report, ready, type Step } from './step.ts';
@@ -58,7 +59,10 @@ export function venvStep(options: VenvOptions): Step {
     name: 'venv',
     async check({ interpreter }) {
       const { set, isBuilt, fitting, isLinked } = await look(interpreter);
-      if (!isBuilt) return missing(`a venv with the ${describe(set)}`, await bytesFor(set, venvs));
+      if (!isBuilt) {
+        const bytes = await bytesFor(set, venvs);
+        return missing(`a venv with the ${describe(set)}`, await roomForPackages(config, bytes));
+      }
       if (fitting === null) return missing(`this machine's Python for the ${describe(set)}`, 10e6);
       if (isLinked || (await isReadOnly(config.workspace))) {
         return ready(describe(set), { python: pythonOf(fitting) });

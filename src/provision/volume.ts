@@ -3,7 +3,7 @@ import { access, constants, mkdir, rm, stat, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import type { Config } from '../config.ts';
 import { SetupError } from '../errors.ts';
-import { freeBytes, gigabytes } from './room.ts';
+import { describeFree } from './room.ts';
 import { missing, ready, type Step } from './step.ts';
 
 /** Folders that every workspace has. `venv` and `src` are links, made by their steps. */
@@ -19,12 +19,12 @@ export function volumeStep(config: Config): Step {
       if (fault !== null) throw new SetupError(fault);
       const there = await Promise.all(FOLDERS.map((name) => isFolder(path.join(dir, name))));
       if (there.includes(false)) return missing(`folders in ${where}`);
-      return ready(`${where}, ${gigabytes(await freeBytes(dir))} free`);
+      return ready(`${where}, ${await describeFree(dir)}`);
     },
     async make() {
       for (const name of FOLDERS) await mkdir(path.join(dir, name), { recursive: true });
       await requireLinks(dir, where);
-      return ready(`${where}, ${gigabytes(await freeBytes(dir))} free`);
+      return ready(`${where}, ${await describeFree(dir)}`);
     },
   };
 }

@@ -28,7 +28,7 @@ describe('checkSteps', () => {
     const { checked, made } = await checkSteps(steps);
     expect(checked.map(({ found }) => found)).toEqual([
       { state: 'ready', what: 'there', gives: { python: '/python' } },
-      { state: 'missing', what: 'packages', bytes: 7 },
+      { state: 'missing', what: 'packages', needs: 7 },
     ]);
     expect(made).toEqual({ python: '/python', flashAttn: null });
   });
