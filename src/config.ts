@@ -121,6 +121,13 @@ export const settings = z.object({
     description:
       "The hub's own, for gated and private models. The download gets it, and nothing else",
   }),
+  HF_ENDPOINT: z.string().optional().meta({
+    description: "The hub's own: a mirror of it. Default: `https://huggingface.co`",
+  }),
+  HF_HUB_OFFLINE: z.string().optional().meta({
+    description:
+      "The hub's own: `1` forbids to ask it, and a model that is not there is refused. The model process never asks it",
+  }),
   HUGGINGFACE_HUB_CACHE: z
     .string()
     .optional()

@@ -115,6 +115,8 @@ describe('every setting', () => {
   const ELSEWHERE = [
     'LOTUS_RUN_AS_ROOT', // docker/entrypoint; test/docker/entrypoint.test.ts
     'HF_TOKEN', // goes to the hub's client alone; test/provision/weights.test.ts
+    'HF_ENDPOINT', // the hub's client reads it, as it does the next; the same tests
+    'HF_HUB_OFFLINE',
   ];
 
   it.each(ELSEWHERE)('%s is no part of the configuration', (name) => {

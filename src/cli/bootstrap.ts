@@ -4,6 +4,7 @@ import { roundMs } from '../job/stopwatch.ts';
 import { provision, survey } from '../provision/provision.ts';
 import type { Made, Observer, StepOutcome } from '../provision/step.ts';
 import { STEP_NAMES, type StepName } from '../provision/steps.ts';
+import { showProgress } from './progress.ts';
 import {
   interruptSignal,
   loadModel,
@@ -84,6 +85,8 @@ async function makeReady(
       terminal.result(JSON.stringify({ ready: false, ...seen, error: messageOf(error) }));
     }
     throw error;
+  } finally {
+    terminal.status('');
   }
 }
 
@@ -136,13 +139,16 @@ async function warmUp(session: Session, made: Made, signal: AbortSignal): Promis
 function show(session: Session, seen: Seen): Observer {
   return {
     said: (step, line) => tell(session, `${step}: ${line}`, { step }),
+    progressed: showProgress(session.terminal, (line) => tell(session, line)),
     ended: (outcome) => {
       const { name, state, what, ms } = outcome;
       seen.steps.push(outcome);
+      session.terminal.status('');
       tell(session, `${name}: ${STATES[state]}${what}`, { step: name, state, ms });
     },
     failed: (step) => {
       seen.step = step;
+      session.terminal.status('');
       tell(session, `${step}: failed`, { step, state: 'failed' });
     },
   };

@@ -5,6 +5,7 @@ import { provision } from '../provision/provision.ts';
 import type { Made, Observer } from '../provision/step.ts';
 import { FOR_THE_MODEL } from '../provision/steps.ts';
 import { Model } from '../worker/model.ts';
+import { showProgress } from './progress.ts';
 import type { Terminal } from './terminal.ts';
 
 /** The flags that stand for settings. */
@@ -51,7 +52,10 @@ function otherModel(id: string): Environment {
 export async function startModel(session: Session, signal: AbortSignal): Promise<Model> {
   const { config, env } = session;
   const observer = showMaking(session.terminal);
-  const { made } = await provision({ config, env, signal, observer, steps: FOR_THE_MODEL });
+  const steps = FOR_THE_MODEL;
+  const { made } = await provision({ config, env, signal, observer, steps }).finally(() =>
+    session.terminal.status(''),
+  );
   return await loadModel(session, made, signal);
 }
 
@@ -81,7 +85,9 @@ export async function loadModel(
 function showMaking(terminal: Terminal): Observer {
   return {
     said: (name, line) => terminal.note(`${name}: ${line}`),
+    progressed: showProgress(terminal, (line) => terminal.note(line)),
     ended: ({ name, state, what, ms }) => {
+      terminal.status('');
       if (state === 'made') terminal.note(`${name}: ${what} (${(ms / 1000).toFixed(1)} s)`);
       if (state === 'skipped') terminal.note(`${name}: ${what}`);
     },

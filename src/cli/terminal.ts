@@ -27,10 +27,7 @@ export class Terminal {
 
   /** A bar, a count and a text: `[######----] 6/10  photo.jpg`. */
   progress(done: number, total: number, text: string): void {
-    const width = 20;
-    const full = total === 0 ? width : Math.floor((width * done) / total);
-    const bar = '#'.repeat(full).padEnd(width, '-');
-    this.status(`[${bar}] ${done}/${total}  ${text}`);
+    this.status(`${bar(done, total)} ${done}/${total}  ${text}`);
   }
 
   #around(write: () => void): void {
@@ -44,6 +41,13 @@ export class Terminal {
     const room = (process.stderr.columns ?? 80) - 1;
     process.stderr.write(`\r\x1b[K${this.#status.slice(0, room)}`);
   }
+}
+
+/** How much of it is done, in 20 columns: `[######--------------]`. */
+export function bar(done: number, total: number): string {
+  const width = 20;
+  const full = total === 0 ? width : Math.floor((width * Math.min(done, total)) / total);
+  return `[${'#'.repeat(full).padEnd(width, '-')}]`;
 }
 
 /** Rows of columns, each as wide as its widest cell; numbers to the right. */

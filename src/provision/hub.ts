@@ -1,173 +1,135 @@
 /**
  * Downloads from the hub, by its own client, `hf download`. Of which one must know (0.36.2, found by running it):
  *
- * - it exits with 0 when it could not ask the hub and has some of the files, so what there is must be looked at;
- * - it compares sizes and never contents, so they are checked here: its cache names a file by its digest;
+ * - it ends well when it could not ask the hub and has some of the files, so the hub is asked first which files
+ *   there are (`hub_files.py`), and what it has brought is held against that;
+ * - it compares sizes and never contents, so they are checked here, by the hub's own digests;
  * - it does not try again when a connection drops in the middle of a file, and goes on from there when it is run
  *   again; what it keeps are whole steps of 10 MiB;
- * - it waits for ever for an answer to its first question, so one that stands still is ended and run again;
+ * - it can stand still for ever, so one that does is ended and run again;
  * - its faster protocol, Xet, cannot go on from where it was, and is switched off.
  */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readdir, realpath, rm, stat } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Config, Environment } from '../config.ts';
-import { childEnvironment } from '../environment.ts';
 import { cancelled, LotusError } from '../errors.ts';
-import { checkpointFault } from './checkpoint.ts';
-import { runProgram } from './program.ts';
-import { gigabytes } from './room.ts';
+import { type ClientOptions, fetchFiles, listFiles, PATIENCE } from './hub-client.ts';
+import { type Fault, unreachable } from './hub-faults.ts';
+import { gigabytes, type Room, requireRooms } from './room.ts';
+import {
+  bytesIn,
+  bytesThere,
+  inspect,
+  type Listing,
+  repositoryFolder,
+  sizeOf,
+  snapshotFolder,
+} from './snapshot.ts';
 import type { Report } from './step.ts';
 
-/**
- * What a checkpoint needs and nothing else: safetensors, JSON and the tokenizer's merges.txt; no pickles, which
- * run code when they are opened.
- */
-const CHECKPOINT_FILES = ['*.safetensors', '*.json', '*.txt'];
-
-/** Tries in a row that brought nothing, before it is given up, and the pause after each. */
+/** Tries in a row that brought nothing, before it is given up. */
 const ATTEMPTS = 3;
-const PAUSE_MS = 2_000;
 
-/** How long it is waited for what may never come, in milliseconds. */
-export interface Patience {
-  /** Between two looks at how much there is. */
-  look: number;
-  /** Without there being more. */
-  stall: number;
-}
-const PATIENCE: Patience = { look: 10_000, stall: 180_000 };
-
-export interface Download {
-  config: Config;
-  env: Environment;
-  /** The venv's Python. */
-  python: string;
+export interface Download extends ClientOptions {
   /** A branch, a tag or a commit. */
-  requested: string;
+  revision: string;
+  /** What it is called in messages. */
+  name: string;
+  /** Where so many bytes will go. */
+  roomFor: (bytes: number) => Room;
   report: Report;
-  signal?: AbortSignal | undefined;
-  patience?: Patience | undefined;
 }
 
-/** Where a hub cache keeps a model; a move of the whole folder does it no harm. */
-export function repositoryFolder(cache: string, id: string): string {
-  return path.join(cache, `models--${id.replaceAll('/', '--')}`);
+/** Every file in it is what the hub has. */
+export interface Downloaded {
+  folder: string;
+  commit: string;
+  /** The files that were asked for; others may lie beside them. */
+  names: string[];
 }
 
 /**
  * Download a model to the hub's cache. What an interrupted download has left is used.
  *
- * @returns the folder of the snapshot, which is named by its commit; every file in it is what the hub has.
- * @throws LotusError `model_unavailable` saying what to do, or `cancelled`.
+ * @throws LotusError `model_unavailable` saying what to do, or `cancelled`; SetupError when there is no room.
  */
-export async function download(options: Download): Promise<string> {
-  const { config, requested, report, signal } = options;
+export async function download(options: Download): Promise<Downloaded> {
+  const { config, revision, roomFor, report } = options;
+  const { id } = config.model;
+  const listing = await persist(options, () => list(options, revision));
+  const names = listing.files.map(({ name }) => name);
+  const [all, had] = [
+    sizeOf(listing),
+    await bytesThere(repositoryFolder(config.hubCache, id), listing),
+  ];
+  await requireRooms([roomFor(all - had)]);
+  const there = had > 0 ? `, ${gigabytes(had)} of it there` : '';
+  report(`${names.length} files of commit ${listing.commit}, ${gigabytes(all)}${there}`);
+  const sound = new Set<string>();
+  await persist(options, () => fetchOnce(options, listing, sound));
+  return {
+    folder: snapshotFolder(config.hubCache, id, listing.commit),
+    commit: listing.commit,
+    names,
+  };
+}
+
+/** Try it for as long as trying again may help and has brought something. */
+async function persist<T>(
+  options: Download,
+  attempt: () => Promise<T | { fault: Fault }>,
+): Promise<T> {
+  const { config, name, report, signal, patience = PATIENCE } = options;
   const blobs = path.join(repositoryFolder(config.hubCache, config.model.id), 'blobs');
-  let vain = 0;
-  while (true) {
+  for (let vain = 0; ; ) {
     const before = await bytesIn(blobs);
-    const fault = await tryOnce(options, blobs);
-    if (typeof fault === 'string') return fault;
+    const result = await attempt();
+    if (!isFault(result)) return result;
+    const { what, mayPass, isLeftover, cause } = result.fault;
+    if (isLeftover) await removeUnfinished(blobs);
     vain = (await bytesIn(blobs)) > before ? 0 : vain + 1;
-    if (!fault.mayPass || vain === ATTEMPTS) {
-      throw new LotusError(
-        'model_unavailable',
-        `Cannot download ${config.model.id}, ${requested}: ${fault.what}`,
-        { cause: fault.cause },
-      );
+    if (!mayPass || vain === ATTEMPTS) {
+      throw new LotusError('model_unavailable', `Cannot download ${name}: ${what}`, { cause });
     }
-    report(`it broke off (${fault.what}); going on`);
-    await sleep(PAUSE_MS, undefined, { ...(signal && { signal }) }).catch(() => {
+    report(`it broke off (${what}); going on`);
+    await sleep(patience.pause, undefined, { ...(signal && { signal }) }).catch(() => {
       throw cancelled();
     });
   }
 }
 
-/** The folder of a whole snapshot, or why there is none. */
-async function tryOnce(options: Download, blobs: string): Promise<string | Fault> {
-  const { failed, stdout, stderr } = await runClient(options, blobs);
-  if (failed) {
-    const fault = diagnose(stderr);
-    if (fault.isLeftover) await removeUnfinished(blobs);
-    return fault;
-  }
-  const folder = stdout.trim().split('\n').at(-1) ?? '';
-  const damaged = await removeDamaged(folder, options.report);
-  if (damaged !== null) {
-    return { what: `${damaged} was damaged on its way, and was removed`, mayPass: true };
-  }
-  const fault = await checkpointFault(folder);
-  if (fault === null) return folder;
-  // Only one that has asked the hub counts the files.
-  if (!/Fetching \d+ files/.test(stderr)) return { what: NO_NETWORK, mayPass: true };
-  return { what: `it is no checkpoint: ${fault}. Check MODEL_ID.`, mayPass: false };
+function isFault<T>(result: T | { fault: Fault }): result is { fault: Fault } {
+  return typeof result === 'object' && result !== null && 'fault' in result;
 }
 
-async function runClient(options: Download, blobs: string) {
-  const { config, env, python, requested, report, signal, patience = PATIENCE } = options;
-  const stalled = new AbortController();
-  const watch = watchGrowth(blobs, report, stalled, patience);
-  const what = [config.model.id, '--revision', requested, '--include', ...CHECKPOINT_FILES];
-  try {
-    return await runProgram(python, ['-I', '-m', 'huggingface_hub.cli.hf', 'download', ...what], {
-      env: {
-        ...childEnvironment(config, env),
-        HF_HUB_DISABLE_XET: '1',
-        // The token goes here, and nowhere else.
-        ...(env.HF_TOKEN && { HF_TOKEN: env.HF_TOKEN }),
-      },
-      onlyThisEnv: true,
-      showProgress: true,
-      signal: signal ? AbortSignal.any([signal, stalled.signal]) : stalled.signal,
-    });
-  } catch (error) {
-    if (!stalled.signal.aborted || signal?.aborted) throw error;
-    return {
-      failed: true,
-      stdout: '',
-      stderr: `Error: nothing came for ${patience.stall / 1000} s`,
-    };
-  } finally {
-    clearInterval(watch);
+/** What the hub has, when that can be a checkpoint: of other models not a gigabyte is downloaded. */
+async function list(options: Download, revision: string): Promise<Listing | { fault: Fault }> {
+  const listing = await listFiles(options, revision);
+  if (isFault(listing)) return listing;
+  if (listing.files.some(({ name }) => name === 'model_index.json')) return listing;
+  const what = 'it is no checkpoint: it has no model_index.json. Check MODEL_ID.';
+  return { fault: { what, mayPass: false } };
+}
+
+async function fetchOnce(
+  options: Download,
+  listing: Listing,
+  sound: Set<string>,
+): Promise<undefined | { fault: Fault }> {
+  const { config, progress, report, signal } = options;
+  const fetched = await fetchFiles(options, listing);
+  if (isFault(fetched)) return fetched;
+  report('checking what there is');
+  const folder = snapshotFolder(config.hubCache, config.model.id, listing.commit);
+  const { missing, damaged } = await inspect({ folder, listing, sound, progress, signal });
+  if (damaged.length > 0) {
+    const were = damaged.length > 1 ? 'were damaged on their' : 'was damaged on its';
+    const what = `${damaged.join(', ')} ${were} way; what is damaged is removed`;
+    return { fault: { what, mayPass: true } };
   }
-}
-
-/** Say from time to time how much there is, and give up on a download that stands still. */
-function watchGrowth(
-  blobs: string,
-  report: Report,
-  stalled: AbortController,
-  patience: Patience,
-): NodeJS.Timeout {
-  let last = 0;
-  let since = performance.now();
-  const look = async () => {
-    const bytes = await bytesIn(blobs);
-    if (bytes !== last) since = performance.now();
-    // On a terminal the client draws a bar.
-    if (bytes > last && !process.stderr.isTTY) report(`${gigabytes(bytes)} so far`);
-    last = bytes;
-    if (performance.now() - since > patience.stall) stalled.abort();
-  };
-  return setInterval(() => void look(), patience.look);
-}
-
-/** The bytes of the files in a folder; of what goes away meanwhile, none. */
-export async function bytesIn(dir: string): Promise<number> {
-  const names = await readdir(dir).catch(() => []); // nothing yet
-  const sizes = await Promise.all(
-    names.map((name) =>
-      stat(path.join(dir, name)).then(
-        ({ size }) => size,
-        () => 0,
-      ),
-    ),
-  );
-  return sizes.reduce((sum, size) => sum + size, 0);
+  // It said that it was done, and had not asked.
+  if (missing.length > 0) return { fault: unreachable(`${missing.join(', ')} did not come`) };
+  return undefined;
 }
 
 /** What a killed download leaves is asked on from, and the hub refuses that when it is longer than the file. */
@@ -175,103 +137,4 @@ async function removeUnfinished(blobs: string): Promise<void> {
   for (const name of await readdir(blobs)) {
     if (name.endsWith('.incomplete')) await rm(path.join(blobs, name), { force: true });
   }
-}
-
-/**
- * Read every file of a snapshot and compare it with the digest that the hub's cache names it by: large files'
- * SHA-256, others' as git has it.
- *
- * @returns the name of one that is damaged, and has been removed, so that it is fetched again; null if none is.
- */
-async function removeDamaged(folder: string, report: Report): Promise<string | null> {
-  const names = await readdir(folder, { recursive: true }).catch(() => []); // the hub had none of them
-  report('checking what there is');
-  for (const name of names) {
-    const blob = await realpath(path.join(folder, name)).catch(() => null);
-    if (blob === null || !(await stat(blob)).isFile()) continue; // a link to nothing: what is lacking is found
-    if (await isAsNamed(blob)) continue;
-    await rm(blob);
-    return name;
-  }
-  return null;
-}
-
-async function isAsNamed(blob: string): Promise<boolean> {
-  const digest = path.basename(blob);
-  const algorithm = { 64: 'sha256', 40: 'sha1' }[/^[0-9a-f]*$/.test(digest) ? digest.length : 0];
-  if (algorithm === undefined) return true; // where there are no links, files have their own names
-  const hash = createHash(algorithm);
-  if (algorithm === 'sha1') hash.update(`blob ${(await stat(blob)).size}\0`);
-  await pipeline(createReadStream(blob, { highWaterMark: 1 << 20 }), hash);
-  return hash.digest('hex') === digest;
-}
-
-interface Fault {
-  /** What it was, and what to do. */
-  what: string;
-  /** Whether trying again can help. */
-  mayPass: boolean;
-  /** Whether what an earlier download left is to blame. */
-  isLeftover?: boolean;
-  cause?: Error;
-}
-
-/** What the client's errors mean for the operator, the most telling first. */
-const FAULTS: readonly { sign: RegExp; what: string }[] = [
-  {
-    sign: /GatedRepoError/,
-    what: 'it is gated. Ask for access on its page, and set HF_TOKEN to a token of an account that has it.',
-  },
-  {
-    sign: /Invalid credentials in Authorization header/,
-    what: 'the hub does not take the token. Set HF_TOKEN to one that is valid, or unset it.',
-  },
-  {
-    sign: /RevisionNotFoundError/,
-    what: 'it has no such revision. Set MODEL_REVISION to a branch, tag or commit of it, or unset it.',
-  },
-  {
-    sign: /RepositoryNotFoundError/,
-    what: 'the hub has no model of that name, or it is private. Check MODEL_ID; for a private one set HF_TOKEN.',
-  },
-  {
-    sign: /HFValidationError/,
-    what: 'that is no name on the hub. Set MODEL_ID to `organisation/name`, or to the path of a checkpoint folder.',
-  },
-  {
-    sign: /\[Errno (28|122)\]/,
-    what: 'the disk is full. Free some room, or set WORKSPACE to a larger volume; it goes on from where it was.',
-  },
-  {
-    sign: /\[Errno (13|30)\]/,
-    what: 'its cache cannot be written to. Prepare the volume where it can, or set HF_HOME to a folder that can.',
-  },
-  {
-    sign: /\[Errno (37|95)\]/,
-    what: 'the file system of its cache has no locks. Set HF_HOME to a folder on another one.',
-  },
-];
-
-const NO_NETWORK =
-  'the hub cannot be reached. Check the network (HTTPS_PROXY and HF_ENDPOINT, if you use them) and run it again:' +
-  ' it goes on from where it was. Or set MODEL_ID to the path of a checkpoint folder.';
-
-function diagnose(stderr: string): Fault {
-  const cause = new Error(stderr.trim().slice(-4000));
-  const known = FAULTS.find(({ sign }) => sign.test(stderr));
-  if (known) return { what: known.what, mayPass: false, cause };
-  if (/416 Client Error/.test(stderr)) {
-    return {
-      what: 'what was left of an earlier download was of no use',
-      mayPass: true,
-      isLeftover: true,
-      cause,
-    };
-  }
-  const [line = ''] = stderr.match(/^[\w.]*(Error|Exception): .*$/gm)?.slice(-1) ?? [];
-  const said = `${line.replace(/^[\w.]*\.(?=\w+: )/, '').slice(0, 300)}`;
-  const isNetwork =
-    /LocalEntryNotFoundError|ConnectionError|ChunkedEncodingError|Timeout|nothing came|(429|50\d) .*Error/;
-  if (isNetwork.test(stderr)) return { what: `${NO_NETWORK} (${said})`, mayPass: true, cause };
-  return { what: said || 'the client failed without a word', mayPass: true, cause };
 }

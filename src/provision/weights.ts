@@ -6,8 +6,11 @@ import { LotusError } from '../errors.ts';
 import type { Checkpoint } from '../installation.ts';
 import { readJson, writeWhole } from '../storage/files.ts';
 import { checkpointFault } from './checkpoint.ts';
-import { bytesIn, download, type Patience, repositoryFolder } from './hub.ts';
-import { missing, ready, type Step } from './step.ts';
+import { download } from './hub.ts';
+import { isCheckpointFile, type Patience } from './hub-client.ts';
+import type { Room } from './room.ts';
+import { bytesIn, repositoryFolder, snapshotFolder } from './snapshot.ts';
+import { missing, type Ready, ready, type Step } from './step.ts';
 
 /** Where RunPod puts the models that an endpoint was told to have cached: a hub cache, read-only. */
 const RUNPOD_CACHE = '/runpod-volume/huggingface-cache/hub';
@@ -18,7 +21,7 @@ const BYTES = 5.3e9;
 /** The branch that the hub gives when none is named. */
 const DEFAULT_REVISION = 'main';
 
-/** What was downloaded, once it was whole: `models/<organisation>--<name>@<revision>.json`. */
+/** What was found at first, once it was whole: `models/<organisation>--<name>@<revision>.json`. */
 const manifestSchema = z.object({
   model: z.string(),
   /** The branch, tag or commit that was asked for. */
@@ -36,6 +39,8 @@ interface WeightsOptions {
   update: boolean;
   signal?: AbortSignal | undefined;
   patience?: Patience;
+  /** For tests. */
+  runpodCache?: string;
 }
 
 /**
@@ -43,40 +48,80 @@ interface WeightsOptions {
  * models, or a download to the hub's cache by the hub's own client.
  *
  * The commit that a branch pointed to is written down and used from then on: a model changes when somebody asks
- * for it (`prefetch --update`), and not because a worker started.
+ * for it (`prefetch --update`), and not because a worker started, or because RunPod has cached another commit. So:
+ *
+ * 1. A commit that was written down is taken, from RunPod's cache, whose disk is the nearer one, or from ours;
+ *    where neither has all of it, that commit is downloaded.
+ * 2. Nothing written down: what RunPod has cached is taken, and its commit written down where that is possible. On a
+ *    volume that cannot be written to it is used all the same.
+ * 3. Neither: the branch is downloaded as it is now, and its commit written down.
  */
 export function weightsStep(options: WeightsOptions): Step {
-  const { config, update } = options;
+  const { config, env, update } = options;
   const { id } = config.model;
   const requested = config.model.revision ?? DEFAULT_REVISION;
-  const found = ({ folder, revision }: Checkpoint, where = 'cache') =>
-    ready(`${config.model.name}${revision ? ` ${revision}` : ''} in ${where}`, {
-      checkpoint: { folder, revision },
-    });
   return {
     name: 'weights',
     async check() {
-      if (path.isAbsolute(id)) return found(await ownFolder(id), path.dirname(id));
-      const cached = await cachedByRunPod(id, requested);
-      if (cached !== null) return found(cached, "RunPod's cached models");
-      const manifest = update ? null : await readManifest(config, requested);
-      if (manifest !== null) return found(checkpointOf(config, manifest));
-      return missing(`${id}, ${requested}`, BYTES - (await bytesHad(config)));
+      if (path.isAbsolute(id)) return found(config, await ownFolder(id), path.dirname(id));
+      const pinned = update ? null : await readManifest(config, requested);
+      const there = update ? null : await find(options, requested, pinned);
+      if (there !== null) return there;
+      const revision = pinned?.revision ?? requested;
+      refuseOffline(env, `${id}, ${revision}`);
+      return missing(`${id}, ${revision}`, [await roomFor(options)]);
     },
-    async make({ python }, report) {
-      report(`downloading ${id}, ${requested}, to ${config.hubCache}`);
-      const folder = await download({ ...options, python, requested, report });
+    async make({ python }, report, progress) {
+      const pinned = update ? null : await readManifest(config, requested);
+      const revision = pinned?.revision ?? requested;
+      const name = `${id}, ${describeRevision(revision, requested)}`;
+      report(`downloading ${name}, to ${config.hubCache}`);
+      const room = (bytes: number) => ({ ...placeOf(options), bytes });
+      const how = { ...options, python, revision, name, roomFor: room, report, progress };
+      const { folder, commit, names } = await download(how);
       const fault = await checkpointFault(folder);
-      if (fault !== null)
+      if (fault !== null) {
         throw unavailable(
-          `${id}, ${requested}, is no whole checkpoint: ${fault}. If the hub could not be reached just now, run` +
-            ' it again; else check MODEL_ID.',
+          `${name}, is no whole checkpoint on the hub: ${fault}. Check MODEL_ID and MODEL_REVISION.`,
         );
-      const manifest = await describeDownload(id, requested, folder);
-      await writeWhole(manifestFile(config, requested), `${JSON.stringify(manifest, null, 2)}\n`);
-      return found(checkpointOf(config, manifest));
+      }
+      const files = await sizesOf(folder, names);
+      await writeManifest(config, { model: id, requested, revision: commit, files });
+      return found(config, { folder, revision: commit });
     },
   };
+}
+
+function found({ model }: Config, { folder, revision }: Checkpoint, where = 'cache'): Ready {
+  const what = `${model.name}${revision === null ? '' : ` ${revision}`} in ${where}`;
+  return ready(what, { checkpoint: { folder, revision } });
+}
+
+/** Says of a commit that was not asked for where it comes from. */
+function describeRevision(revision: string, requested: string): string {
+  if (revision === requested) return revision;
+  return `${revision} (what ${requested} was at first; \`prefetch --update\` takes what it is now)`;
+}
+
+/** What is there: all of what was written down, or, where nothing was, what RunPod has. */
+async function find(
+  { config, runpodCache = RUNPOD_CACHE }: WeightsOptions,
+  requested: string,
+  pinned: Manifest | null,
+): Promise<Ready | null> {
+  const where = "RunPod's cached models";
+  if (pinned === null) {
+    const { id } = config.model;
+    const cached = await cachedByRunPod(runpodCache, id, requested);
+    if (cached === null) return null;
+    const remember = async () =>
+      await writeManifest(config, await describeCached(id, requested, cached));
+    return { ...found(config, cached, where), remember };
+  }
+  const cached = await wholeIn(runpodCache, pinned);
+  if (cached !== null) return found(config, cached, where);
+  const own = await wholeIn(config.hubCache, pinned);
+  return own && found(config, own);
 }
 
 async function ownFolder(folder: string): Promise<Checkpoint> {
@@ -88,26 +133,51 @@ async function ownFolder(folder: string): Promise<Checkpoint> {
   );
 }
 
+/** An operator who has forbidden to ask the hub is told so before gigabytes of packages are installed for it. */
+function refuseOffline(env: Environment, what: string): void {
+  const offline = env.HF_HUB_OFFLINE ?? '';
+  if (!/^(1|on|yes|true)$/i.test(offline)) return; // as the client reads it
+  throw unavailable(
+    `${what}, is not here, or is to be updated, and HF_HUB_OFFLINE=${offline} forbids to ask the hub. Unset it, or` +
+      ' set MODEL_ID to the path of a checkpoint folder.',
+  );
+}
+
 /** The whole of a model in RunPod's cache; null when it is not there. */
-async function cachedByRunPod(id: string, requested: string): Promise<Checkpoint | null> {
-  const model = repositoryFolder(RUNPOD_CACHE, id);
-  const snapshots = path.join(model, 'snapshots');
-  const names = await readdir(snapshots).catch(() => []); // it is not cached, or this is not RunPod
+async function cachedByRunPod(
+  cache: string,
+  id: string,
+  requested: string,
+): Promise<Checkpoint | null> {
+  const model = repositoryFolder(cache, id);
+  const names = await readdir(path.join(model, 'snapshots')).catch(() => []); // it is not cached, or this is not RunPod
   const named = await readFile(path.join(model, 'refs', requested), 'utf8').catch(() => requested);
   // RunPod fetches what a branch was at that time; its cache may have no refs.
   const only = requested === DEFAULT_REVISION && names.length === 1 ? names[0] : undefined;
   const revision = names.find((name) => name === named.trim()) ?? only;
   if (revision === undefined) return null;
-  const folder = path.join(snapshots, revision);
+  const folder = snapshotFolder(cache, id, revision);
   return (await checkpointFault(folder)) === null ? { folder, revision } : null;
 }
 
 async function readManifest(config: Config, requested: string): Promise<Manifest | null> {
   const parsed = manifestSchema.safeParse(await readJson(manifestFile(config, requested)));
-  if (!parsed.success) return null;
-  const { folder } = checkpointOf(config, parsed.data);
+  return parsed.success && parsed.data.model === config.model.id ? parsed.data : null;
+}
+
+async function writeManifest(config: Config, manifest: Manifest): Promise<void> {
+  const text = `${JSON.stringify(manifest, null, 2)}\n`;
+  await writeWhole(manifestFile(config, manifest.requested), text);
+}
+
+/** The snapshot that a manifest describes, in a hub cache that has all of it. */
+async function wholeIn(
+  cache: string,
+  { model, revision, files }: Manifest,
+): Promise<Checkpoint | null> {
+  const folder = snapshotFolder(cache, model, revision);
   const whole = await Promise.all(
-    parsed.data.files.map(async ({ name, bytes }) => {
+    files.map(async ({ name, bytes }) => {
       const size = await stat(path.join(folder, name)).then(
         (file) => file.size,
         () => -1,
@@ -115,27 +185,30 @@ async function readManifest(config: Config, requested: string): Promise<Manifest
       return size === bytes;
     }),
   );
-  return whole.includes(false) ? null : parsed.data;
+  return whole.includes(false) ? null : { folder, revision };
 }
 
-function checkpointOf(config: Config, { model, revision }: Manifest): Checkpoint {
-  const snapshots = path.join(repositoryFolder(config.hubCache, model), 'snapshots');
-  return { folder: path.join(snapshots, revision), revision };
-}
-
-async function describeDownload(
+/** A manifest of what RunPod has, of those files that a download would bring. */
+async function describeCached(
   model: string,
   requested: string,
-  folder: string,
+  { folder, revision }: Checkpoint,
 ): Promise<Manifest> {
-  const listed = await readdir(folder, { recursive: true });
-  const files: Manifest['files'] = [];
-  for (const name of listed.sort()) {
-    const file = await stat(path.join(folder, name)); // what a link points to
-    if (file.isFile()) files.push({ name, bytes: file.size });
-  }
-  // The hub's cache names a snapshot's folder by its commit.
-  return { model, requested, revision: path.basename(folder), files };
+  const names = (await readdir(folder, { recursive: true })).filter(isCheckpointFile);
+  return {
+    model,
+    requested,
+    revision: revision ?? '',
+    files: await sizesOf(folder, names),
+  };
+}
+
+async function sizesOf(folder: string, names: readonly string[]): Promise<Manifest['files']> {
+  const sizes = names.toSorted().map(async (name) => {
+    const { size } = await stat(path.join(folder, name)); // what a link points to
+    return { name, bytes: size };
+  });
+  return await Promise.all(sizes);
 }
 
 function manifestFile(config: Config, requested: string): string {
@@ -143,10 +216,20 @@ function manifestFile(config: Config, requested: string): string {
   return path.join(config.workspace, 'models', name);
 }
 
-/** What an interrupted download has left, which need not be downloaded again. */
-async function bytesHad({ hubCache, model }: Config): Promise<number> {
-  const had = await bytesIn(path.join(repositoryFolder(hubCache, model.id), 'blobs'));
-  return Math.min(had, BYTES);
+/** Where the weights go, and what says so. */
+function placeOf({ config, env }: WeightsOptions): Pick<Room, 'dir' | 'setting'> {
+  const { workspace, hubCache } = config;
+  const setting = ['HF_HUB_CACHE', 'HUGGINGFACE_HUB_CACHE', 'HF_HOME'].find((name) => env[name]);
+  const isOwn = hubCache.startsWith(`${workspace}${path.sep}`);
+  return { dir: hubCache, setting: isOwn ? 'WORKSPACE' : (setting ?? 'HF_HOME') };
+}
+
+/** About, before the hub was asked; the download asks for what it really takes, an update only that. */
+async function roomFor(options: WeightsOptions): Promise<Room> {
+  const { config, update } = options;
+  const blobs = path.join(repositoryFolder(config.hubCache, config.model.id), 'blobs');
+  const had = async () => (update ? BYTES : await bytesIn(blobs));
+  return { ...placeOf(options), bytes: BYTES, had };
 }
 
 function unavailable(message: string): LotusError {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import {
   cp,
   mkdir,
@@ -17,7 +18,7 @@ import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { APP_ROOT } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
 import { LotusError, messageOf } from '../../src/errors.ts';
-import type { Patience } from '../../src/provision/hub.ts';
+import type { Patience } from '../../src/provision/hub-client.ts';
 import { provision } from '../../src/provision/provision.ts';
 import { checkSteps, makeSteps, ready, type Step } from '../../src/provision/step.ts';
 import { weightsStep } from '../../src/provision/weights.ts';
@@ -27,10 +28,12 @@ import { type Fault, type Hub, startHub } from '../fixtures/hub.ts';
 const CHECKPOINT = path.join(APP_ROOT, 'sample', 'checkpoint');
 const COMMIT = '0123456789abcdef0123456789abcdef01234567';
 const OTHER_COMMIT = '89abcdef0123456789abcdef0123456789abcdef';
+const SMALL = 'tokenizer/tokenizer_config.json';
+const LARGE_FILE = 'unet/padding.safetensors';
 const UNET = 'unet/diffusion_pytorch_model.safetensors';
 
 /** hf keeps what it has in steps of 10 MiB, so less would not show. */
-const LARGE = { 'unet/padding.safetensors': randomBytes(25_000_000) };
+const LARGE = { [LARGE_FILE]: randomBytes(25_000_000) };
 
 let python = '';
 beforeAll(async () => {
@@ -68,9 +71,14 @@ interface Wanted {
   update?: boolean;
   patience?: Patience;
   signal?: AbortSignal;
+  /** RunPod's cached models. */
+  runpodCache?: string;
+  /** Hears every line that the step says. */
+  hear?: (line: string) => void;
 }
 
-function stepsOf({ hub, workspace, env = {}, update = false, patience, signal }: Wanted): Step[] {
+function stepsOf(wanted: Wanted): Step[] {
+  const { hub, workspace, env = {}, update = false, patience = QUICK, signal } = wanted;
   const settings = {
     MODEL_ID: 'org/lotus',
     PATH: process.env.PATH,
@@ -91,16 +99,22 @@ function stepsOf({ hub, workspace, env = {}, update = false, patience, signal }:
       env: settings,
       update,
       signal,
-      ...(patience && { patience }),
+      patience,
+      ...(wanted.runpodCache && { runpodCache: wanted.runpodCache }),
     }),
   ];
 }
+
+const QUICK: Patience = { look: 100, stall: 30_000, pause: 20 };
 
 const lines: string[] = [];
 async function provide(wanted: Wanted) {
   lines.length = 0;
   const { outcomes, made } = await makeSteps(stepsOf(wanted), {
-    said: (_name, line) => lines.push(line),
+    said: (_name, line) => {
+      lines.push(line);
+      wanted.hear?.(line);
+    },
   });
   return { state: outcomes[1]?.state, ...made.checkpoint };
 }
@@ -186,7 +200,7 @@ describe('the weights step', () => {
 
   it('goes on from where a connection was dropped', async () => {
     const hub = await hubOf({
-      at: 'unet/padding.safetensors',
+      at: LARGE_FILE,
       times: 1,
       kind: 'drop',
       after: 12_000_000,
@@ -200,7 +214,7 @@ describe('the weights step', () => {
   });
 
   it('goes on as long as each try brings something', async () => {
-    const hub = await hubOf({ at: 'unet/padding.safetensors', kind: 'drop', after: 11_000_000 });
+    const hub = await hubOf({ at: LARGE_FILE, kind: 'drop', after: 11_000_000 });
     const workspace = await temporaryFolder();
     const { state } = await provide({ hub, workspace, env: { MODEL_ID: 'org/large' } });
     expect(state).toBe('made');
@@ -217,6 +231,24 @@ describe('the weights step', () => {
     ).toBe(true);
   });
 
+  it('fetches again all that is damaged, at once', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    const { folder = '' } = await provide({ hub, workspace });
+    for (const name of [UNET, 'vae/config.json', 'tokenizer/merges.txt']) {
+      const file = await realpath(path.join(folder, name));
+      const bytes = await readFile(file);
+      bytes.writeUInt8(bytes.readUInt8(7) ^ 0xff, 7); // of the same size as before
+      await writeFile(file, bytes);
+    }
+    const asked = gets(hub).length;
+    await provide({ hub, workspace, update: true });
+    expect(lines.filter((line) => line.includes('it broke off'))).toHaveLength(1);
+    expect(gets(hub).length - asked).toBe(3);
+    expect(await readFile(path.join(folder, 'vae/config.json'))).toEqual(
+      await readFile(path.join(CHECKPOINT, 'vae/config.json')),
+    );
+  });
+
   it('gives up on a file that is damaged every time, and leaves it nowhere', async () => {
     const hub = await hubOf({ at: UNET, kind: 'corrupt', byte: 5000 });
     const workspace = await temporaryFolder();
@@ -231,6 +263,98 @@ describe('the weights step', () => {
     await refusal({ hub, workspace });
     await hub.close();
     expect((await refusal({ hub, workspace })).message).toContain('the hub cannot be reached');
+  });
+
+  /** All of a model but one small file, without which it would load all the same, and no note of it. */
+  async function allButOneFile(hub: Hub, workspace: string): Promise<string> {
+    const { folder = '' } = await provide({ hub, workspace });
+    await rm(await realpath(path.join(folder, SMALL)));
+    await rm(path.join(workspace, 'models'), { recursive: true });
+    return folder;
+  }
+
+  it('does not take what lacks one small file for the whole of it when the hub is gone', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    await allButOneFile(hub, workspace);
+    await hub.close();
+    expect((await refusal({ hub, workspace })).message).toContain('the hub cannot be reached');
+    expect(existsSync(path.join(workspace, 'models'))).toBe(false);
+    expect((await provide({ hub: await hubOf(), workspace })).state).toBe('made');
+  });
+
+  it('does not take it for the whole when the hub goes away after it was asked', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    await allButOneFile(hub, workspace);
+    const hear = (line: string) => {
+      if (line.includes('files of commit')) hub.faults.push({ kind: 'status', status: 503 });
+    };
+    const { message } = await refusal({ hub, workspace, hear });
+    expect(message).toContain('the hub cannot be reached');
+    expect(message).toContain(`${SMALL} did not come`);
+    hub.faults.length = 0;
+    expect((await provide({ hub, workspace })).state).toBe('made');
+  });
+
+  it('does not claim to have looked for a newer revision when the hub is gone', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    await provide({ hub, workspace });
+    await hub.close();
+    const { message } = await refusal({ hub, workspace, update: true });
+    expect(message).toContain('the hub cannot be reached');
+    expect((await provide({ hub, workspace })).state).toBe('ready');
+  });
+
+  it('heeds an operator who forbids to ask the hub, before anything is installed', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    const offline = { hub, workspace, env: { HF_HUB_OFFLINE: '1' } };
+    await expect(checkSteps(stepsOf(offline))).rejects.toThrow('HF_HUB_OFFLINE=1 forbids');
+    expect(hub.requests).toEqual([]);
+    await provide({ hub, workspace, env: { HF_HUB_DISABLE_PROGRESS_BARS: '1' } });
+    expect((await provide(offline)).state).toBe('ready');
+    expect((await refusal({ ...offline, update: true })).message).toContain('is to be updated');
+  });
+
+  it('downloads nothing of what cannot be a checkpoint', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    await refusal({ hub, workspace, env: { MODEL_ID: 'org/none' } });
+    expect(gets(hub)).toEqual([]);
+  });
+
+  it('takes no file of a hub that leads out of its folder', async () => {
+    const models = { 'org/lotus': { folder: CHECKPOINT, revision: COMMIT } };
+    const files = { '../../../../../outside.json': '{}' };
+    const hub = await startHub({ models: { 'org/lotus': { ...models['org/lotus'], files } } });
+    onTestFinished(() => hub.close());
+    const { message } = await refusal({ hub, workspace: await temporaryFolder() });
+    expect(message).toContain('a list of files that cannot be');
+  });
+
+  it('gets the revision that it had when some of it is lost, though the branch has moved', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    const { folder = '' } = await provide({ hub, workspace });
+    await rm(await realpath(path.join(folder, UNET)));
+    const moved = await startHub({
+      models: { 'org/lotus': { folder: CHECKPOINT, revision: COMMIT, refs: ['old'] } },
+    });
+    onTestFinished(() => moved.close());
+    expect(await provide({ hub: moved, workspace })).toEqual({
+      state: 'made',
+      folder,
+      revision: COMMIT,
+    });
+  });
+
+  it('says how to go on when the revision that it had is nowhere any more', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    const { folder = '' } = await provide({ hub, workspace });
+    await rm(await realpath(path.join(folder, UNET)));
+    const other = await startHub({
+      models: { 'org/lotus': { folder: CHECKPOINT, revision: OTHER_COMMIT } },
+    });
+    onTestFinished(() => other.close());
+    const { message } = await refusal({ hub: other, workspace });
+    expect(message).toContain(`${COMMIT} (what main was at first; \`prefetch --update\``);
+    expect((await provide({ hub: other, workspace, update: true })).revision).toBe(OTHER_COMMIT);
   });
 
   it.each([
@@ -262,21 +386,42 @@ describe('the weights step', () => {
 
   it('says what to do when the hub cannot be reached, and shows no token', async () => {
     const hub = { url: 'http://127.0.0.1:9' }; // the discard port: nobody answers
-    const error = await refusal({
-      hub,
-      workspace: await temporaryFolder(),
-      env: { HF_TOKEN: 'hf_planted' },
-    });
+    const endpoint = hub.url.replace('//', '//someone:planted-too@');
+    const env = { HF_TOKEN: 'hf_planted', HF_ENDPOINT: endpoint };
+    const error = await refusal({ hub, workspace: await temporaryFolder(), env });
     expect(error.message).toContain('the hub cannot be reached. Check the network');
-    expect(`${error.message} ${messageOf(error.cause)}`).not.toContain('hf_planted');
+    expect(`${error.message} ${messageOf(error.cause)}`).not.toMatch(/planted/);
   });
 
   it('gives up on a hub that never answers', async () => {
     const hub = await hubOf({ at: 'api', kind: 'hang' });
-    const patience = { look: 100, stall: 1500 };
+    const patience = { ...QUICK, stall: 1500 };
     const error = await refusal({ hub, workspace: await temporaryFolder(), patience });
     expect(error.message).toContain('nothing came for 1.5 s');
     expect(hub.requests.length).toBe(3);
+  });
+
+  it('goes on from where a hub fell silent', async () => {
+    const hub = await hubOf({ at: LARGE_FILE, times: 1, kind: 'hang', after: 12_000_000 });
+    const workspace = await temporaryFolder();
+    const patience = { ...QUICK, stall: 1500 };
+    const { state } = await provide({ hub, workspace, env: { MODEL_ID: 'org/large' }, patience });
+    expect(state).toBe('made');
+    expect(lines.join('\n')).toContain('nothing came for 1.5 s');
+    expect(gets(hub).map(({ range }) => range)).toContain('bytes=10485760-');
+  });
+
+  it('goes on from where it was when it is run again after it failed', async () => {
+    const hub = await hubOf({ at: LARGE_FILE, times: 1, kind: 'drop', after: 12_000_000 });
+    const workspace = await temporaryFolder();
+    const hear = (line: string) => {
+      if (line.includes('it broke off')) hub.faults.splice(0, 1, { kind: 'status', status: 503 });
+    };
+    const wanted = { hub, workspace, env: { MODEL_ID: 'org/large' } };
+    expect((await refusal({ ...wanted, hear })).message).toContain('run it again');
+    hub.faults.length = 0;
+    expect((await provide(wanted)).state).toBe('made');
+    expect(gets(hub).map(({ range }) => range)).toContain('bytes=10485760-');
   });
 
   it('ends the client when it is interrupted', async () => {
@@ -309,5 +454,85 @@ describe('the weights step', () => {
     await mkdir(path.join(dir, 'empty'));
     const empty = { ...wanted, env: { MODEL_ID: path.join(dir, 'empty') } };
     expect((await refusal(empty)).message).toContain('it has no model_index.json');
+  });
+});
+
+describe("RunPod's cached models", () => {
+  /** A hub cache with the sample as a commit of org/lotus, as RunPod puts it there. */
+  async function runpodCacheOf(...commits: string[]): Promise<string> {
+    const cache = path.join(await temporaryFolder(), 'hub');
+    const model = path.join(cache, 'models--org--lotus');
+    for (const commit of commits) {
+      await cp(CHECKPOINT, path.join(model, 'snapshots', commit), { recursive: true });
+      await writeFile(path.join(model, 'snapshots', commit, 'README.md'), 'not ours to ask for');
+      await mkdir(path.join(model, 'refs'), { recursive: true });
+      await writeFile(path.join(model, 'refs', 'main'), commit);
+    }
+    return cache;
+  }
+  const nowhere = { url: 'http://127.0.0.1:9' };
+
+  it('are used instead of a download, and their commit is written down', async () => {
+    const workspace = await temporaryFolder();
+    const runpodCache = await runpodCacheOf(COMMIT);
+    const wanted = { hub: nowhere, workspace, runpodCache };
+    const { state, revision, folder } = await provide(wanted);
+    expect({ state, revision }).toEqual({ state: 'ready', revision: COMMIT });
+    expect(folder).toContain(runpodCache);
+    const [name] = await readdir(path.join(workspace, 'models'));
+    const manifest = JSON.parse(await readFile(path.join(workspace, 'models', name ?? ''), 'utf8'));
+    expect(manifest).toMatchObject({ model: 'org/lotus', requested: 'main', revision: COMMIT });
+    expect(manifest.files.map((file: { name: string }) => file.name)).not.toContain('README.md');
+  });
+
+  it('are written down by nobody who only looks', async () => {
+    const workspace = await temporaryFolder();
+    const steps = stepsOf({ hub: nowhere, workspace, runpodCache: await runpodCacheOf(COMMIT) });
+    expect((await checkSteps(steps)).checked[1]?.found.state).toBe('ready');
+    expect(await readdir(workspace)).toEqual([]);
+  });
+
+  it('change nothing when another commit is cached there: the one that was written down is fetched', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    await provide({ hub, workspace, runpodCache: await runpodCacheOf(COMMIT) });
+    expect(hub.requests).toEqual([]);
+    const runpodCache = await runpodCacheOf(OTHER_COMMIT);
+    const wanted = { hub, workspace, runpodCache };
+    const { state, revision, folder } = await provide(wanted);
+    expect({ state, revision }).toEqual({ state: 'made', revision: COMMIT });
+    expect(folder).toContain(workspace);
+    expect(await provide(wanted)).toEqual({ state: 'ready', revision, folder });
+  });
+
+  it('give way to what a download has written down', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    const first = await provide({ hub, workspace });
+    const runpodCache = await runpodCacheOf(OTHER_COMMIT);
+    expect(await provide({ hub, workspace, runpodCache })).toEqual({ ...first, state: 'ready' });
+  });
+
+  it('are as good for the commit that was written down, and nearer', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    await provide({ hub, workspace });
+    const runpodCache = await runpodCacheOf(OTHER_COMMIT, COMMIT);
+    const { revision, folder } = await provide({ hub, workspace, runpodCache });
+    expect(revision).toBe(COMMIT);
+    expect(folder).toContain(runpodCache);
+  });
+
+  it('are not taken where they lack a file that was written down', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    const first = await provide({ hub, workspace });
+    const runpodCache = await runpodCacheOf(COMMIT);
+    await rm(path.join(runpodCache, 'models--org--lotus', 'snapshots', COMMIT, SMALL));
+    expect(await provide({ hub, workspace, runpodCache })).toEqual({ ...first, state: 'ready' });
+  });
+
+  it('serve all the same where nothing can be written down', async () => {
+    const workspace = await temporaryFolder();
+    await writeFile(path.join(workspace, 'models'), 'in the way');
+    const wanted = { hub: nowhere, workspace, runpodCache: await runpodCacheOf(COMMIT) };
+    expect(await provide(wanted)).toMatchObject({ state: 'ready', revision: COMMIT });
+    expect(lines.join('\n')).toContain('could not be written down');
   });
 });

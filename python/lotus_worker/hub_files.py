@@ -1,0 +1,39 @@
+"""`python -I hub_files.py ID REVISION PATTERN...`: what the hub has of a model, as JSON.
+
+`hf download` ends with success where it could not ask the hub and some of the files are there. So
+the hub is asked here, with the same client, and what was downloaded is compared with its answer.
+"""
+
+import json
+import sys
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.hf_api import RepoSibling
+from huggingface_hub.utils import filter_repo_objects
+
+TIMEOUT_S = 30  # without a byte; of its own the client would wait for ever
+
+
+def listing(model: str, revision: str, patterns: list[str]) -> dict[str, Any]:
+    """The commit that a revision is, and those of its files whose names fit a pattern."""
+    info = HfApi().model_info(model, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
+    fitting = filter_repo_objects(
+        info.siblings or [], allow_patterns=patterns, key=lambda file: file.rfilename
+    )
+    return {"commit": info.sha, "files": [described(file) for file in fitting]}
+
+
+def described(file: RepoSibling) -> dict[str, Any]:
+    """Its name, size and digest; a mirror of the hub may leave out the last two."""
+    return {
+        "name": file.rfilename,
+        "bytes": file.size,
+        "sha256": file.lfs.sha256 if file.lfs else None,
+        "blob": None if file.lfs else file.blob_id,  # as git has it: of its kind, size and content
+    }
+
+
+if __name__ == "__main__":
+    model, revision, *patterns = sys.argv[1:]
+    print(json.dumps(listing(model, revision, patterns)))
