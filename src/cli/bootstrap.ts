@@ -139,7 +139,7 @@ async function warmUp(session: Session, made: Made, signal: AbortSignal): Promis
 function show(session: Session, seen: Seen): Observer {
   return {
     said: (step, line) => tell(session, `${step}: ${line}`, { step }),
-    progressed: showProgress(session.terminal, (line) => tell(session, line)),
+    progressed: showProgress(session.terminal, (line, step) => tell(session, line, { step })),
     ended: (outcome) => {
       const { name, state, what, ms } = outcome;
       seen.steps.push(outcome);

@@ -15,7 +15,7 @@ const TIMING: ProgressTiming = { draw: 200, log: 10_000 };
  */
 export function showProgress(
   terminal: Terminal,
-  tell: (line: string) => void,
+  tell: (line: string, step: string) => void,
   timing = TIMING,
 ): NonNullable<Observer['progressed']> {
   const every = terminal.isInteractive ? timing.draw : timing.log;
@@ -37,7 +37,7 @@ export function showProgress(
     const rate = (done - first.done) / Math.max(1e-3, (at - first.at) / 1000);
     const line = `${what} ${describe(done, total, rate)}`;
     if (terminal.isInteractive) terminal.status(`${bar(done, total)} ${line}`);
-    else tell(line);
+    else tell(line, step);
   };
 }
 

@@ -20,7 +20,7 @@ export class Terminal {
 
   /** Draw the status line, on a terminal; an empty one removes it. */
   status(text: string): void {
-    if (!process.stderr.isTTY) return;
+    if (!process.stderr.isTTY || text === this.#status) return;
     this.#status = text;
     this.#draw();
   }

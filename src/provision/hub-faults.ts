@@ -86,8 +86,15 @@ export function diagnose(stderr: string): Fault {
     const what = 'what was left of an earlier download was of no use';
     return { what, mayPass: true, isLeftover: true, cause };
   }
-  const [line = ''] = text.match(/^[\w.]*(Error|Exception|Timeout): .*$/gm)?.slice(-1) ?? [];
-  const said = line.replace(/^[\w.]*\.(?=\w+: )/, '').slice(0, 300);
+  const said = lastError(text);
   if (NETWORK.test(text)) return unreachable(said, cause);
   return { what: said || 'the client failed without a word', mayPass: true, cause };
+}
+
+/** The error that Python ended with, in short: of a connection, what the system said. */
+function lastError(text: string): string {
+  const [line = ''] = text.match(/^[\w.]*(Error|Exception|Timeout): .*$/gm)?.slice(-1) ?? [];
+  const short = line.replace(/^[\w.]*\.(?=\w+: )/, '');
+  const [, system] = /\[Errno -?\d+\] ([^"'\\)\]]+)/.exec(short) ?? [];
+  return system ? `${short.split(':')[0]}: ${system}` : short.slice(0, 300);
 }

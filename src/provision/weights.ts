@@ -68,7 +68,7 @@ export function weightsStep(options: WeightsOptions): Step {
       const there = update ? null : await find(options, requested, pinned);
       if (there !== null) return there;
       const revision = pinned?.revision ?? requested;
-      refuseOffline(env, `${id}, ${revision}`);
+      refuseOffline(env, `${id}, ${revision}, ${update ? 'is to be updated' : 'is not here'}`);
       return missing(`${id}, ${revision}`, [await roomFor(options)]);
     },
     async make({ python }, report, progress) {
@@ -138,7 +138,7 @@ function refuseOffline(env: Environment, what: string): void {
   const offline = env.HF_HUB_OFFLINE ?? '';
   if (!/^(1|on|yes|true)$/i.test(offline)) return; // as the client reads it
   throw unavailable(
-    `${what}, is not here, or is to be updated, and HF_HUB_OFFLINE=${offline} forbids to ask the hub. Unset it, or` +
+    `${what}, and HF_HUB_OFFLINE=${offline} forbids to ask the hub. Unset it, or` +
       ' set MODEL_ID to the path of a checkpoint folder.',
   );
 }
