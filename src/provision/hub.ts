@@ -63,8 +63,9 @@ export async function download(options: Download): Promise<Downloaded> {
     await bytesThere(repositoryFolder(config.hubCache, id), listing),
   ];
   await requireRooms([roomFor(all - had)]);
+  const size = all > 0 ? `, ${gigabytes(all)}` : '';
   const there = had > 0 ? `, ${gigabytes(had)} of it there` : '';
-  report(`${names.length} files of commit ${listing.commit}, ${gigabytes(all)}${there}`);
+  report(`${names.length} files of commit ${listing.commit}${size}${there}`);
   const sound = new Set<string>();
   await persist(options, () => fetchOnce(options, listing, sound));
   return {

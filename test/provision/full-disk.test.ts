@@ -9,6 +9,7 @@ import { readConfig } from '../../src/config.ts';
 import { provision } from '../../src/provision/provision.ts';
 import { type Hub, startHub } from '../fixtures/hub.ts';
 import { namespace, whyNoNamespace } from './namespace.ts';
+import { makeSmallApp, runSmall } from './small-app.ts';
 
 /** The real client, and disks of a few megabytes, in memory. */
 const DOWNLOADS = path.join(APP_ROOT, 'test', 'fixtures', 'provision', 'downloads.ts');
@@ -71,6 +72,16 @@ describe.skipIf(whyNoNamespace() !== null)('a download to a disk that is too sma
     expect(stderr).toMatch(/disk\/hub has 2\d MB free, and \d\d MB are needed/);
     expect(stderr).toContain('or set HF_HOME to');
     expect(gets(where.hub)).toEqual([]);
+  });
+
+  it('is refused before the packages are installed that it takes', async () => {
+    const { disk, workspace, mounts } = await diskOf(20);
+    const app = await makeSmallApp(path.join(path.dirname(workspace), 'app'));
+    const env = { WORKSPACE: workspace, HF_HOME: disk, MODEL_ID: 'org/lotus' };
+    const { within } = mounts;
+    const { stderr } = await runSmall(app, ['prefetch'], env, [], { within });
+    expect(stderr).toMatch(/disk\/hub has 2\d MB free, and 5\.3 GB are needed.* or set HF_HOME to/);
+    expect((await readdir(workspace)).filter((name) => name.startsWith('venv'))).toEqual([]);
   });
 
   it('is refused also where it is an update of what is there', async () => {

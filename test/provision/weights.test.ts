@@ -320,6 +320,19 @@ describe('the weights step', () => {
     expect(gets(hub)).toEqual([]);
   });
 
+  it('downloads from a mirror that says neither sizes nor digests', async () => {
+    const hub = await startHub({
+      models: { 'org/lotus': { folder: CHECKPOINT, revision: COMMIT, bare: true } },
+    });
+    onTestFinished(() => hub.close());
+    const workspace = await temporaryFolder();
+    const { folder } = await provide({ hub, workspace });
+    expect(await provide({ hub, workspace })).toMatchObject({ state: 'ready', folder });
+    await allButOneFile(hub, workspace);
+    hub.faults.push({ at: 'files', kind: 'status', status: 503 });
+    expect((await refusal({ hub, workspace })).message).toContain('the hub cannot be reached');
+  });
+
   it('takes no file of a hub that leads out of its folder', async () => {
     const models = { 'org/lotus': { folder: CHECKPOINT, revision: COMMIT } };
     const files = { '../../../../../outside.json': '{}' };
