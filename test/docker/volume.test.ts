@@ -120,7 +120,9 @@ async function contents(): Promise<Record<string, string>> {
     for (const name of (await readdir(path.join(lotus, folder), { recursive: true })).sort()) {
       if (/__pycache__/.test(name)) continue;
       const { ino, size, mtimeMs } = await stat(path.join(lotus, folder, name)).catch(() => GONE);
-      found[`${folder}/${name}`] = `${ino} ${size} ${mtimeMs}`;
+      // The time of a venv, and of a release, says when it was used.
+      const changed = /^(venvs|releases)$/.test(folder) && !name.includes('/') ? '' : mtimeMs;
+      found[`${folder}/${name}`] = `${ino} ${size} ${changed}`;
     }
   }
   return found;
