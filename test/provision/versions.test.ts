@@ -247,6 +247,9 @@ describe('uv', () => {
     await mkdir(cwd, { recursive: true });
     await writeFile(path.join(cwd, 'uv.toml'), 'link-mode = "copy"\nfind-links = ["/no/such"]\n');
     await writeFile(path.join(cwd, 'pyproject.toml'), '[tool.uv]\nno-such-thing = 1\n[project');
+    // uv looks for it in the folders above, too.
+    await mkdir(workspace, { recursive: true });
+    await writeFile(path.join(path.dirname(workspace), 'uv.toml'), 'no such thing');
     const env = {
       UV_LINK_MODE: 'copy',
       UV_CONFIG_FILE: path.join(cwd, 'uv.toml'),
