@@ -6,11 +6,11 @@ the hub is asked here, with the same client, and what was downloaded is compared
 
 import json
 import sys
+from fnmatch import fnmatch
 from typing import Any
 
 from huggingface_hub import HfApi
 from huggingface_hub.hf_api import RepoSibling
-from huggingface_hub.utils import filter_repo_objects
 
 TIMEOUT_S = 30  # without a byte; of its own the client would wait for ever
 
@@ -18,10 +18,12 @@ TIMEOUT_S = 30  # without a byte; of its own the client would wait for ever
 def listing(model: str, revision: str, patterns: list[str]) -> dict[str, Any]:
     """The commit that a revision is, and those of its files whose names fit a pattern."""
     info = HfApi().model_info(model, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
-    fitting = filter_repo_objects(
-        info.siblings or [], allow_patterns=patterns, key=lambda file: file.rfilename
-    )
-    return {"commit": info.sha, "files": [described(file) for file in fitting]}
+    files = [
+        described(file)
+        for file in info.siblings or []
+        if any(fnmatch(file.rfilename, pattern) for pattern in patterns)  # as `hf download` does
+    ]
+    return {"commit": info.sha, "files": files}
 
 
 def described(file: RepoSibling) -> dict[str, Any]:
