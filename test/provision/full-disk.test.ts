@@ -38,13 +38,16 @@ async function diskOf(megabytes: number) {
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
   const disk = path.join(dir, 'disk');
   const workspace = path.join(dir, 'Lotus');
-  const script = `mkdir '${disk}'; mount -t tmpfs -o size=${megabytes}m tmpfs '${disk}'`;
-  return { disk, workspace, mounts: await namespace(script, workspace) };
+  const mounts = await namespace(
+    `mkdir '${disk}'; mount -t tmpfs -o size=${megabytes}m tmpfs '${disk}'`,
+    workspace,
+  );
+  return { disk, workspace, mounts };
 }
 
 interface Where {
   hub: Hub;
-  mounts: Awaited<ReturnType<typeof namespace>>;
+  mounts: { within: string[] };
   env: Record<string, string>;
 }
 
@@ -59,7 +62,7 @@ function download({ hub, mounts, env }: Where, ...args: string[]) {
 
 const gets = (hub: Hub) => hub.requests.filter(({ method, file }) => method === 'GET' && file);
 
-describe.skipIf(whyNoNamespace() !== null)('a download to a disk that is too small', () => {
+describe.skipIf(whyNoNamespace())('a download to a disk that is too small', () => {
   it('is refused before the first byte, once the hub has said how much it is', async () => {
     const { disk, workspace, mounts } = await diskOf(20);
     const where = {
