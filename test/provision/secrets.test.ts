@@ -25,6 +25,8 @@ let small: SmallApp;
 let guarded: Guarded;
 let hub: Hub;
 let settings: Record<string, string> = {};
+/** Of upstream's, which nothing has fetched. */
+let otherCommit = '';
 /** What every run has said, by the run. */
 const said = new Map<string, string>();
 
@@ -32,17 +34,23 @@ beforeAll(async () => {
   dir = await mkdtemp(path.join(os.tmpdir(), 'secrets-test-'));
   const wheels = path.join(dir, 'index');
   const { entry } = await makeWheel(wheels, 'alpha', '1.0', 'version = 1\n');
+  await makeWheel(wheels, 'flash_attn', '2.8.3', 'flash_attn_func = print\n');
   const repositories = path.join(dir, 'repositories');
   const { commits } = await repository(path.join(repositories, 'upstream'));
   guarded = await startGuarded({ login: LOGIN, wheels, repositories });
   const options = { lock: entry, proof: 'import alpha', installedBytes: 1e6 };
   tiny = await makeSmallApp(path.join(dir, 'tiny'), options);
+  // The real one wants torch.
+  const proved = { works: true, compared: false, what: 'it imports' };
+  const proof = `import flash_attn\nprint('${JSON.stringify(proved)}')\n`;
+  await writeFile(path.join(tiny.root, 'python', 'lotus_worker', 'flash_proof.py'), proof);
   small = await makeSmallApp(path.join(dir, 'small'), { installedBytes: 1e6 });
   const sample = path.join(small.root, 'sample', 'checkpoint');
   const gated = { folder: sample, revision: 'c'.repeat(40), gated: [VARIABLES.HF_TOKEN ?? ''] };
   hub = await startHub({ models: { 'org/gated': gated } });
   for (const name of ['home', 'tmp'])
     await mkdir(path.join(dir, 'kept', name), { recursive: true });
+  otherCommit = commits[1] ?? '';
   settings = {
     ...VARIABLES,
     // Whatever a program keeps at home, or leaves in the temporary folder, is looked at too.
@@ -105,6 +113,13 @@ const indexOf = (login: string): Settings =>
     ]),
   );
 
+/** A wheel behind a password, by a URL that is signed. */
+const wheelOf = (login: string) =>
+  guarded.url(
+    `/wheels/flash_attn-2.8.3-py3-none-any.whl?X-Signature=${secret('signature')}`,
+    login,
+  );
+
 const BOOTSTRAP = ['bootstrap', '--no-warmup', '--json'];
 
 describe('secrets', () => {
@@ -134,6 +149,38 @@ describe('secrets', () => {
     const { exitCode, stderr } = await run(tiny, 'refused', BOOTSTRAP, indexOf(WRONG_LOGIN));
     expect(exitCode).toBe(1);
     expect(stderr).toContain('401');
+    expect(await leaks()).toEqual([]);
+  });
+
+  it("of the URLs of upstream's repository and of flash-attn are kept by nobody", async () => {
+    const env = {
+      ...indexOf(LOGIN),
+      LOTUS_UPSTREAM_URL: guarded.url('/git/upstream', LOGIN),
+      LOTUS_FLASH_ATTN: wheelOf(LOGIN),
+    };
+    const made = await run(tiny, 'urls', BOOTSTRAP, env);
+    expect(made).toMatchObject({ exitCode: 0 });
+    const { steps } = JSON.parse(made.stdout) as { steps: { name: string; state: string }[] };
+    const states = Object.fromEntries(steps.map(({ name, state }) => [name, state]));
+    expect(states).toMatchObject({ upstream: 'made', 'flash-attn': 'made' });
+    await run(tiny, 'urls', BOOTSTRAP, env);
+    await run(tiny, 'urls', ['doctor'], env);
+    await run(tiny, 'urls', ['doctor', '--json'], env);
+    expect(await leaks()).toEqual([]);
+  });
+
+  it('of URLs that refuse are not told', async () => {
+    const upstream = {
+      ...indexOf(LOGIN),
+      LOTUS_UPSTREAM_URL: guarded.url('/git/upstream', WRONG_LOGIN),
+      LOTUS_UPSTREAM_COMMIT: otherCommit,
+    };
+    expect((await run(tiny, 'index', BOOTSTRAP, upstream)).exitCode).toBe(1);
+    await run(tiny, 'index', ['doctor', '--json'], upstream);
+    const wheel = { ...indexOf(LOGIN), LOTUS_FLASH_ATTN: wheelOf(WRONG_LOGIN) };
+    expect((await run(tiny, 'index', BOOTSTRAP, wheel)).stdout).toContain('skipped');
+    await run(tiny, 'index', BOOTSTRAP, wheel); // it is known that it failed
+    await run(tiny, 'index', ['doctor', '--json'], wheel);
     expect(await leaks()).toEqual([]);
   });
 
