@@ -94,6 +94,7 @@ async function runClient(
         ...(env.HF_TOKEN && { HF_TOKEN: env.HF_TOKEN }),
       },
       onlyThisEnv: true,
+      endsWithUs: true,
       signal: signal ? AbortSignal.any([signal, stalled.signal]) : stalled.signal,
     });
     return failed ? { fault: diagnose(stderr) } : { stdout };

@@ -20,7 +20,7 @@ import {
   workersGone,
 } from '../fixtures/provision/chaos-workspace.ts';
 import type { Call, KillPoint } from '../fixtures/provision/kill-at.ts';
-import { makeSmallApp, runSmall, type SmallApp } from './small-app.ts';
+import { makeSmallApp, proveByImport, runSmall, type SmallApp } from './small-app.ts';
 
 /**
  * `bootstrap` is killed at one call after the other by which it changes the workspace, and has to come back from
@@ -71,11 +71,7 @@ beforeAll(async () => {
   const alpha = await makeWheel(wheels, 'alpha', '1.0', 'one = 1\n');
   app = await makeSmallApp(path.join(dir, 'app'));
   other = await makeSmallApp(path.join(dir, 'other'), { lock: alpha.entry, proof: 'import alpha' });
-  // The real proof wants torch.
-  const proof = 'import flash_attn\nprint("it imports")\n';
-  for (const { root } of [app, other]) {
-    await writeFile(path.join(root, 'python', 'lotus_worker', 'flash_proof.py'), proof);
-  }
+  for (const { root } of [app, other]) await proveByImport(root);
   otherPython = await copyOfPython(path.join(dir, 'python'));
   const { url, commits } = await repository(path.join(dir, 'repository'));
   const commit = commits[0] ?? '';

@@ -6,7 +6,7 @@ import { readConfig, SECRETS } from '../../src/config.ts';
 import { type Hub, startHub } from '../fixtures/hub.ts';
 import { interpreter, makeWheel, repository } from '../fixtures/provision/chaos-workspace.ts';
 import { type Guarded, startGuarded } from '../fixtures/provision/guarded-server.ts';
-import { makeSmallApp, runSmall, type SmallApp } from './small-app.ts';
+import { makeSmallApp, proveByImport, runSmall, type SmallApp } from './small-app.ts';
 
 /** Every secret here has it in it, and nothing else in the world. */
 const MARK = 'pLaNtEd5e1f';
@@ -40,10 +40,7 @@ beforeAll(async () => {
   guarded = await startGuarded({ login: LOGIN, wheels, repositories });
   const options = { lock: entry, proof: 'import alpha', installedBytes: 1e6 };
   tiny = await makeSmallApp(path.join(dir, 'tiny'), options);
-  // The real one wants torch.
-  const proved = { works: true, compared: false, what: 'it imports' };
-  const proof = `import flash_attn\nprint('${JSON.stringify(proved)}')\n`;
-  await writeFile(path.join(tiny.root, 'python', 'lotus_worker', 'flash_proof.py'), proof);
+  await proveByImport(tiny.root);
   small = await makeSmallApp(path.join(dir, 'small'), { installedBytes: 1e6 });
   const sample = path.join(small.root, 'sample', 'checkpoint');
   const gated = { folder: sample, revision: 'c'.repeat(40), gated: [VARIABLES.HF_TOKEN ?? ''] };

