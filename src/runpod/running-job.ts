@@ -1,0 +1,193 @@
+import { afterAwake } from './awake.ts';
+import { type Delivered, deliver } from './deliver.ts';
+import type { Observer } from './events.ts';
+import { type Handler, type Job, JobStopped, type StopCause } from './handler.ts';
+import type { HttpClient } from './http.ts';
+import { bodyLimit, ENVELOPE_BYTES, type Limits, type Timing } from './options.ts';
+import { outputUrlFor, type Platform } from './platform.ts';
+import { ProgressReports } from './progress.ts';
+import { failureOf, type Result, resultOf } from './result.ts';
+
+export interface JobOptions {
+  readonly handler: Handler;
+  readonly platform: Platform;
+  readonly client: HttpClient;
+  readonly limits: Limits;
+  readonly timing: Timing;
+  readonly observer: Observer;
+}
+
+/** What a job's signal says, and, when the handler throws it, its caller. */
+const REASONS: Readonly<Record<StopCause, string>> = {
+  stopped: 'The job was stopped.',
+  shutdown: 'The worker is shutting down.',
+  'timed out': 'The job has run for as long as its policy allows.',
+};
+
+const PAYLOAD_TOO_LARGE = 413;
+
+/** One job, from when it was taken until its result is delivered. */
+export class RunningJob {
+  readonly id: string;
+  readonly #job: Job;
+  readonly #options: JobOptions;
+  readonly #url: string;
+  readonly #limit: number;
+  readonly #progress: ProgressReports;
+  /** The handler's signal. */
+  readonly #abort = new AbortController();
+  /** Nothing more is posted. */
+  readonly #unwanted = new AbortController();
+  readonly #left = Promise.withResolvers<null>();
+  readonly #gone = Promise.withResolvers<void>();
+  #delivering = false;
+
+  constructor(job: Job, options: JobOptions) {
+    this.id = job.id;
+    this.#job = job;
+    this.#options = options;
+    this.#url = outputUrlFor(options.platform, job.id);
+    this.#limit = bodyLimit(job.id, options.limits);
+    this.#progress = new ProgressReports(options.client, {
+      jobId: job.id,
+      url: this.#url,
+      limit: this.#limit,
+      timing: options.timing,
+      unwanted: this.#unwanted.signal,
+      onDrop: (error) => this.#observe({ type: 'progress-dropped', id: job.id, error }),
+    });
+  }
+
+  /** Whether the platform still wants its result. */
+  get isWanted(): boolean {
+    return !this.#unwanted.signal.aborted;
+  }
+
+  /** Resolves when the handler has ended and nothing is under way any more. */
+  get gone(): Promise<void> {
+    return this.#gone.promise;
+  }
+
+  /** The platform has stopped it. */
+  stop(): void {
+    if (!this.isWanted) return;
+    this.#observe({ type: 'stopped', id: this.id, during: this.#delivering ? 'delivery' : 'run' });
+    this.#unwanted.abort();
+    this.#abort.abort(new JobStopped('stopped', REASONS.stopped));
+  }
+
+  /** Its handler should come to an end. What it returns is delivered. */
+  abort(why: StopCause): void {
+    if (this.#delivering || this.#abort.signal.aborted) return;
+    this.#observe({ type: 'aborted', id: this.id, why });
+    this.#abort.abort(new JobStopped(why, REASONS[why]));
+  }
+
+  /** Its handler is waited for no longer, and nothing is posted: the platform hands the job out again. */
+  abandon(): void {
+    if (this.#delivering) return;
+    if (this.isWanted) this.#observe({ type: 'abandoned', id: this.id });
+    this.#unwanted.abort();
+    this.#left.resolve(null);
+  }
+
+  /** Runs the handler. @returns what to deliver, or null when nobody wants it. */
+  async run(): Promise<Result | null> {
+    if (!this.isWanted) return null;
+    const since = performance.now();
+    const stopClock = this.#limitTime();
+    const result = await Promise.race([this.#handle(), this.#left.promise]);
+    stopClock();
+    if (result === null || !this.isWanted) return null;
+    return this.#finish(result, performance.now() - since);
+  }
+
+  /** Gives it up without a run. @returns what to deliver. */
+  fail(message: string): Result {
+    return this.#finish(failureOf(message), 0);
+  }
+
+  /** Delivers what `run` or `fail` gave. */
+  async deliver(result: Result): Promise<Delivered> {
+    await this.#progress.end();
+    const since = performance.now();
+    const delivered = await this.#deliver(result.body);
+    const bytes = result.body.length;
+    if (delivered.kind === 'delivered') {
+      const ms = performance.now() - since;
+      const { kind, ...how } = delivered;
+      this.#observe({ type: kind, id: this.id, ms, bytes, ...how });
+    } else if (delivered.kind === 'dropped') {
+      const { kind, status, ...how } = delivered;
+      this.#observe({ type: kind, id: this.id, bytes, ...how });
+      // The result cannot come, but its caller can know why.
+      if (status === PAYLOAD_TOO_LARGE) await this.#deliver(tooLarge(bytes, null).body);
+    }
+    return delivered;
+  }
+
+  /** It is over. */
+  end(): void {
+    this.#unwanted.abort();
+    this.#gone.resolve();
+  }
+
+  #finish(result: Result, ms: number): Result {
+    this.#delivering = true;
+    const { failed, body } = result;
+    this.#observe({ type: 'finished', id: this.id, failed, ms, bytes: body.length });
+    return result;
+  }
+
+  /** The policy's time, of which a freeze is no part: the handler has had none of it. */
+  #limitTime(): () => void {
+    const limit = this.#job.policy?.executionTimeout;
+    if (typeof limit !== 'number' || !(limit > 0) || !Number.isFinite(limit)) return () => {};
+    return afterAwake(limit, () => this.abort('timed out'));
+  }
+
+  async #handle(): Promise<Result> {
+    const { handler, platform } = this.#options;
+    try {
+      const output = await handler(this.#job, {
+        signal: this.#abort.signal,
+        progress: (report) => this.#progress.report(report),
+        maxOutputBytes: this.#limit - ENVELOPE_BYTES,
+      });
+      return this.#fitting(resultOf(output));
+    } catch (error) {
+      if (this.isWanted) this.#observe({ type: 'handler-threw', id: this.id, error });
+      const message = error instanceof Error ? error.message : String(error);
+      return this.#fitting(failureOf(platform.key.redact(message)));
+    }
+  }
+
+  #fitting(result: Result): Result {
+    const bytes = result.body.length;
+    if (bytes <= this.#limit) return result;
+    this.#observe({ type: 'oversized', id: this.id, bytes, limit: this.#limit });
+    return tooLarge(bytes, this.#limit);
+  }
+
+  #deliver(body: Buffer): Promise<Delivered> {
+    return deliver(this.#options.client, {
+      jobId: this.id,
+      url: this.#url,
+      body,
+      timing: this.#options.timing,
+      unwanted: this.#unwanted.signal,
+      onRetry: (retry) => this.#observe({ type: 'delivery-retried', id: this.id, ...retry }),
+    });
+  }
+
+  get #observe(): Observer {
+    return this.#options.observer;
+  }
+}
+
+function tooLarge(bytes: number, limit: number | null): Result {
+  const most = limit === null ? 'more than the platform takes' : `the platform takes ${limit}`;
+  return failureOf(
+    `The result has ${bytes} bytes, ${most}: ask for less, or have it uploaded and get its URL.`,
+  );
+}

@@ -1,0 +1,296 @@
+import { afterAwake, pause } from './awake.ts';
+import { Backoff } from './backoff.ts';
+import { type Counts, count, noCounts } from './counts.ts';
+import { type EndReason, forgiving, type Observer, type WorkerEvent } from './events.ts';
+import type { Job } from './handler.ts';
+import { HttpClient } from './http.ts';
+import {
+  LIMITS,
+  MAX_UNDELIVERED_BYTES,
+  TIMING,
+  type Timing,
+  USER_AGENT,
+  WIRE_VERSION,
+  type WorkerOptions,
+} from './options.ts';
+import { Pinger } from './ping.ts';
+import { canBatch, type Platform, takeUrlFor } from './platform.ts';
+import type { Result } from './result.ts';
+import { RunningJob } from './running-job.ts';
+import { watchStopSignals } from './stop-signals.ts';
+import { type Malformed, type Taken, takeJobs } from './take.ts';
+
+/** How a worker ended. */
+export interface Ending {
+  readonly reason: EndReason;
+  readonly counts: Readonly<Counts>;
+}
+
+/** An empty answer that took this long was held open by the platform. */
+const HELD_MS = 1_000;
+
+/** A worker of a RunPod serverless endpoint: takes jobs, has a handler do them, delivers what it returns. */
+export class RunPodWorker {
+  readonly #options: WorkerOptions;
+  readonly #platform: Platform;
+  readonly #timing: Timing;
+  readonly #concurrency: number;
+  readonly #observer: Observer;
+  readonly #client: HttpClient;
+  readonly #pinger: Pinger | null;
+  readonly #counts = noCounts();
+  /** By id: what is run or delivered. */
+  readonly #jobs = new Map<string, RunningJob>();
+  readonly #tasks = new Set<Promise<void>>();
+  /** No job is asked for any more. */
+  readonly #stopping = new AbortController();
+  /** The last request for jobs is waited for no longer. */
+  readonly #giveUpTake = new AbortController();
+  readonly #over = new AbortController();
+  #reason: EndReason = 'stopped';
+  #started = false;
+  /** Jobs that were taken and whose handlers have not ended, and those of them whose handlers run. */
+  #unhandled = 0;
+  #running = 0;
+  #undeliveredBytes = 0;
+  #changed = Promise.withResolvers<void>();
+  #stopClock = () => {};
+  #lastWord: Promise<void> = Promise.resolve();
+
+  constructor(options: WorkerOptions) {
+    const { platform, userAgent = USER_AGENT, wireVersion = WIRE_VERSION } = options;
+    this.#options = options;
+    this.#platform = platform;
+    this.#timing = { ...TIMING, ...options.timing };
+    this.#concurrency = options.concurrency ?? 1;
+    if (!(Number.isInteger(this.#concurrency) && this.#concurrency > 0)) {
+      throw new RangeError(`concurrency must be a whole number from 1, not ${options.concurrency}`);
+    }
+    const tell = forgiving(options.observer);
+    this.#observer = (event: WorkerEvent) => {
+      count(this.#counts, event);
+      tell(event);
+    };
+    const observer = this.#observer;
+    const onThaw = (afterMs: number) => observer({ type: 'thawed', afterMs });
+    this.#client = new HttpClient(platform.key, userAgent, onThaw);
+    const { ping } = platform;
+    this.#pinger = ping && new Pinger({ ...platform, ping }, { userAgent, wireVersion, observer });
+  }
+
+  /** What has happened so far. */
+  get counts(): Readonly<Counts> {
+    return { ...this.#counts };
+  }
+
+  /** Works until `stop`, `unfit`, or a job that asks for a fresh worker; then until all results are delivered. */
+  async run(): Promise<Ending> {
+    if (this.#started) throw new Error('This worker has been run: make another one.');
+    this.#started = true;
+    this.#pinger?.start();
+    const stopSignals = this.#watchStopSignals();
+    try {
+      await this.#takeUntilStopped();
+      while (this.#tasks.size > 0) await Promise.all(this.#tasks);
+    } finally {
+      this.#over.abort();
+      await stopSignals;
+      await this.#close();
+    }
+    return { reason: this.#reason, counts: this.counts };
+  }
+
+  /**
+   * As on SIGTERM: takes no more jobs, finishes those that run within the grace time, aborts what is left then,
+   * and delivers. The request for jobs that is open is waited for a little, because the platform may have given
+   * it a job already. Harmless when called again.
+   */
+  stop(): void {
+    this.#end('stopped');
+  }
+
+  /**
+   * The worker cannot do its work any more: tells the platform why, and stops. Works before `run` too.
+   * Resolves when the platform has heard it, or soon.
+   */
+  async unfit(check: string, reason: string): Promise<void> {
+    const told = this.#platform.key.redact(reason);
+    this.#observer({ type: 'unfit', check, reason: told });
+    this.#lastWord = this.#pinger?.unfit(check, told) ?? Promise.resolve();
+    this.#end('unfit');
+    await this.#lastWord;
+    if (!this.#started) await this.#close();
+  }
+
+  #end(reason: EndReason): void {
+    if (reason === 'unfit') this.#reason = reason;
+    if (this.#stopping.signal.aborted) return;
+    this.#reason = reason;
+    this.#observer({ type: 'stopping', reason, inProgress: this.#jobs.size });
+    this.#stopping.abort();
+    this.#notify();
+    const { lastTakeMs, graceMs, abortMs } = this.#timing;
+    const clocks = [
+      afterAwake(Math.min(lastTakeMs, graceMs), () => this.#giveUpTake.abort()),
+      afterAwake(graceMs, () => this.#each((job) => job.abort('shutdown'))),
+      afterAwake(graceMs + abortMs, () => this.#each((job) => job.abandon())),
+    ];
+    this.#stopClock = () => {
+      for (const stop of clocks) stop();
+    };
+  }
+
+  async #close(): Promise<void> {
+    this.#stopClock();
+    await this.#lastWord;
+    await this.#pinger?.close();
+    await this.#client.close();
+  }
+
+  async #takeUntilStopped(): Promise<void> {
+    const afterFailure = new Backoff(this.#timing.takePace);
+    const afterNothing = new Backoff(this.#timing.emptyPace);
+    for (let wanted = await this.#slots(); wanted > 0; wanted = await this.#slots()) {
+      const since = performance.now();
+      const taken = await this.#take(wanted);
+      if (taken.kind === 'failed') {
+        const waitMs = taken.waitMs ?? afterFailure.next();
+        this.#observer({ type: 'take-failed', error: taken.error, waitMs });
+        await pause(waitMs, this.#stopping.signal);
+        continue;
+      }
+      afterFailure.reset();
+      if (taken.kind === 'jobs') this.#accept(taken);
+      if (taken.kind === 'jobs' || performance.now() - since >= HELD_MS) afterNothing.reset();
+      else await pause(afterNothing.next(), this.#stopping.signal);
+    }
+  }
+
+  /** Waits until there is something to ask for. @returns how many jobs; 0 when we stop. */
+  async #slots(): Promise<number> {
+    const { maxUndeliveredBytes = MAX_UNDELIVERED_BYTES } = this.#options;
+    for (let told = false; !this.#stopping.signal.aborted; await this.#changed.promise) {
+      const free = this.#concurrency - this.#unhandled;
+      const isBackedUp = this.#undeliveredBytes > maxUndeliveredBytes;
+      if (free > 0 && !isBackedUp) return canBatch(this.#platform) ? free : 1;
+      if (isBackedUp && !told) this.#observer({ type: 'backed-up', bytes: this.#undeliveredBytes });
+      told = isBackedUp;
+    }
+    return 0;
+  }
+
+  #take(wanted: number): Promise<Taken> {
+    return takeJobs(this.#client, {
+      url: takeUrlFor(this.#platform, wanted, this.#wantedIds().length > 0),
+      takeMs: this.#timing.takeMs,
+      rateLimitedMs: this.#timing.rateLimitedMs,
+      giveUp: this.#giveUpTake.signal,
+    });
+  }
+
+  #accept({ jobs, malformed }: Extract<Taken, { kind: 'jobs' }>): void {
+    for (const job of jobs) {
+      const same = this.#jobs.get(job.id);
+      if (same?.isWanted) this.#observer({ type: 'duplicate', id: job.id });
+      else this.#begin(job, same);
+    }
+    for (const item of malformed) this.#refuse(item);
+  }
+
+  /** Takes a job on. `before`: the same one, stopped by the platform, of which the handler may still run. */
+  #begin(job: Job, before: RunningJob | undefined): void {
+    this.#observer({ type: 'taken', id: job.id });
+    this.#unhandled += 1;
+    this.#see(this.#newJob(job), async (running) => {
+      await before?.gone;
+      const result = await this.#run(running);
+      this.#unhandled -= 1;
+      this.#notify();
+      return result;
+    });
+  }
+
+  /** What cannot be run is answered, if it can be. */
+  #refuse({ id, problem }: Malformed): void {
+    this.#observer({ type: 'malformed', id, problem });
+    if (id === null || this.#jobs.has(id)) return;
+    this.#see(this.#newJob({ id, input: null }), async (job) => job.fail(problem));
+  }
+
+  /** Runs the handler when it is the job's turn: the platform may have given more than was asked for. */
+  async #run(job: RunningJob): Promise<Result | null> {
+    while (this.#running >= this.#concurrency) await this.#changed.promise;
+    this.#running += 1;
+    try {
+      return await job.run();
+    } finally {
+      this.#running -= 1;
+    }
+  }
+
+  /** Sees a job through: `work` gives its result. */
+  #see(job: RunningJob, work: (job: RunningJob) => Promise<Result | null>): void {
+    this.#jobs.set(job.id, job);
+    this.#notify();
+    const task = this.#complete(job, work).finally(() => this.#tasks.delete(task));
+    this.#tasks.add(task);
+  }
+
+  async #complete(
+    job: RunningJob,
+    work: (job: RunningJob) => Promise<Result | null>,
+  ): Promise<void> {
+    try {
+      const result = await work(job);
+      if (result) await this.#deliver(job, result);
+    } finally {
+      job.end();
+      if (this.#jobs.get(job.id) === job) this.#jobs.delete(job.id);
+      this.#notify();
+    }
+  }
+
+  async #deliver(job: RunningJob, result: Result): Promise<void> {
+    if (result.refresh) this.#end('refresh');
+    this.#undeliveredBytes += result.body.length;
+    await job.deliver(result);
+    this.#undeliveredBytes -= result.body.length;
+  }
+
+  #newJob(job: Job): RunningJob {
+    return new RunningJob(job, {
+      handler: this.#options.handler,
+      platform: this.#platform,
+      client: this.#client,
+      limits: { ...LIMITS, ...this.#options.limits },
+      timing: this.#timing,
+      observer: this.#observer,
+    });
+  }
+
+  async #watchStopSignals(): Promise<void> {
+    const { stopUrl: url } = this.#platform;
+    if (url === null) return;
+    const onStop = (id: string) => {
+      this.#jobs.get(id)?.stop();
+      this.#notify();
+    };
+    const options = { url, timing: this.#timing, onStop, observer: this.#observer };
+    await watchStopSignals(this.#client, options, this.#over.signal);
+  }
+
+  #wantedIds(): string[] {
+    return [...this.#jobs.values()].filter((job) => job.isWanted).map((job) => job.id);
+  }
+
+  #each(act: (job: RunningJob) => void): void {
+    this.#jobs.forEach(act);
+  }
+
+  /** Whoever waits for a change looks again. */
+  #notify(): void {
+    this.#pinger?.setJobs(this.#wantedIds());
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
+  }
+}
