@@ -68,6 +68,8 @@ export class StandInPlatform {
   readonly #options: Required<PlatformOptions>;
   readonly #server: Server;
   readonly #since = performance.now();
+  readonly #held = new Set<string>();
+  #port = 0;
 
   private constructor(options: PlatformOptions) {
     this.#options = { holdMs: 200, latencyMs: 0, slowMs: 100, port: 0, ...options };
@@ -77,20 +79,32 @@ export class StandInPlatform {
 
   static async start(options: PlatformOptions = {}): Promise<StandInPlatform> {
     const platform = new StandInPlatform(options);
-    platform.#server.listen(platform.#options.port, '127.0.0.1');
-    await once(platform.#server, 'listening');
+    await platform.#listen(platform.#options.port);
     return platform;
+  }
+
+  async #listen(port: number): Promise<void> {
+    this.#server.listen(port, '127.0.0.1');
+    await once(this.#server, 'listening');
+    this.#port = (this.#server.address() as AddressInfo).port;
   }
 
   async close(): Promise<void> {
     this.#server.close();
     this.#server.closeAllConnections();
-    this.#changes.emit('change');
+    this.look();
     await once(this.#server, 'close');
   }
 
   get port(): number {
-    return (this.#server.address() as AddressInfo).port;
+    return this.#port;
+  }
+
+  /** Not there at all for as long as that takes: every connection is cut, new ones are refused. */
+  async outage(during: () => Promise<void>): Promise<void> {
+    await this.close();
+    await during();
+    await this.#listen(this.#port);
   }
 
   /** What a worker finds in its environment. */
@@ -111,7 +125,7 @@ export class StandInPlatform {
   /** Put jobs, or what is none, into the queue. An array is handed out as it is, by the next request. */
   queue(...items: unknown[]): void {
     this.#queue.push(...items);
-    this.#changes.emit('change');
+    this.look();
   }
 
   /** The next requests for jobs get these. */
@@ -132,10 +146,15 @@ export class StandInPlatform {
     this.#pingFaults.push(...faults);
   }
 
+  /** Nothing is spoilt any more for this job. */
+  mend(jobId: string): void {
+    this.#resultFaults.delete(jobId);
+  }
+
   /** Tell the worker to stop a job. */
   stop(...jobIds: string[]): void {
     this.#toStop.push(...jobIds);
-    this.#changes.emit('change');
+    this.look();
   }
 
   /** The results that were accepted for a job, without its progress. */
@@ -149,7 +168,17 @@ export class StandInPlatform {
     return this.requests.filter(({ path }) => path.includes(part));
   }
 
-  /** Resolves when it is so: looked at after every request. */
+  /** Whether a request to a path with this in it is held open. */
+  isHolding(part: string): boolean {
+    return [...this.#held].some((path) => path.includes(part));
+  }
+
+  /** Whoever waits for something looks again. */
+  look(): void {
+    this.#changes.emit('change');
+  }
+
+  /** Resolves when it is so: looked at after every request, and whenever `look` is called. */
   async until(isSo: () => boolean): Promise<void> {
     while (!isSo()) await once(this.#changes, 'change');
   }
@@ -191,7 +220,7 @@ export class StandInPlatform {
     } finally {
       record.t = Math.round(performance.now() - this.#since) / 1000;
       this.requests.push(record);
-      this.#changes.emit('change');
+      this.look();
     }
   }
 
@@ -238,10 +267,13 @@ export class StandInPlatform {
   async #handOut(kind: string, record: RecordedRequest, response: ServerResponse): Promise<void> {
     const source = kind === 'job-stop' ? this.#toStop : this.#queue;
     const until = AbortSignal.timeout(this.#options.holdMs);
+    this.#held.add(record.path);
+    this.look();
     await sleep(kind === 'job-stop' ? 0 : this.#options.latencyMs);
     while (source.length === 0 && !until.aborted && !response.destroyed) {
       await once(this.#changes, 'change', { signal: until }).catch(() => {});
     }
+    this.#held.delete(record.path);
     if (response.destroyed) throw new Error('the worker has hung up'); // nothing is handed to nobody
     if (source.length === 0) return send(record, response, 204, '');
     const wanted = Number(new URLSearchParams(record.query).get('batch_size') ?? 1);

@@ -60,6 +60,7 @@ export async function startRig({ handler = echo, ...options }: RigOptions = {}):
     observer: (event) => {
       events.push(event);
       options.observer?.(event);
+      platform.look();
     },
     timing: { ...QUICK, ...options.timing },
   });
