@@ -12,13 +12,20 @@ interface ChildOptions {
   readonly timing?: Partial<Timing>;
   readonly pingMs?: number;
   readonly platformOptions?: PlatformOptions;
+  /** Where the worker finds the platform, when that is not where it listens. */
+  readonly port?: number;
 }
 
 /** A worker in a process of its own, and its platform in this one. Disposing of it ends both. */
-export async function startChild({ timing = {}, pingMs, platformOptions }: ChildOptions = {}) {
+export async function startChild({
+  timing = {},
+  pingMs,
+  platformOptions,
+  port,
+}: ChildOptions = {}) {
   const platform = await StandInPlatform.start(platformOptions);
   const child = execa(process.execPath, [PROGRAM], {
-    env: { ...platform.env(pingMs), TIMING: JSON.stringify({ ...QUICK, ...timing }) },
+    env: { ...platform.env(pingMs, port), TIMING: JSON.stringify({ ...QUICK, ...timing }) },
     reject: false,
     buffer: { stdout: false },
   });

@@ -108,8 +108,8 @@ export class StandInPlatform {
   }
 
   /** What a worker finds in its environment. */
-  env(intervalMs = 10_000): Record<string, string> {
-    const base = `http://127.0.0.1:${this.port}/v2/ep1`;
+  env(intervalMs = 10_000, port = this.#port): Record<string, string> {
+    const base = `http://127.0.0.1:${port}/v2/ep1`;
     return {
       RUNPOD_WEBHOOK_GET_JOB: `${base}/job-take/$ID?gpu=H200`,
       RUNPOD_WEBHOOK_POST_OUTPUT: `${base}/job-done/$RUNPOD_POD_ID/$ID?gpu=H200`,
