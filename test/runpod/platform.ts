@@ -25,7 +25,7 @@ export type Fault =
   | 'slow'
   | 'drop-before'
   | 'drop-after'
-  | { status: number; headers: Record<string, string> };
+  | { status: number; headers: Record<string, string>; body?: string };
 
 /** A request in the form of the recordings; `t` in seconds, `status` is what was answered. */
 export interface RecordedRequest {
@@ -277,13 +277,18 @@ export class StandInPlatform {
     if (response.destroyed) throw new Error('the worker has hung up'); // nothing is handed to nobody
     if (source.length === 0) return send(record, response, 204, '');
     const wanted = Number(new URLSearchParams(record.query).get('batch_size') ?? 1);
-    const given = Array.isArray(source[0])
-      ? source.shift()
-      : source.splice(0, kind === 'job-stop' ? source.length : wanted);
+    const given = kind === 'job-stop' ? source.splice(0) : nextOf(source, wanted);
     record.note = (given as { id?: unknown }[]).map((item) => item?.id ?? item).join(',');
     if (kind === 'job-stop') send(record, response, 200, JSON.stringify({ jobsToStop: given }));
     else send(record, response, 200, JSON.stringify(kind === 'job-take' ? one(given) : given));
   }
+}
+
+/** A list as it is, or so many of what comes before the next list. */
+function nextOf(queue: unknown[], wanted: number): unknown {
+  if (Array.isArray(queue[0])) return queue.shift();
+  const nextList = queue.findIndex((item) => Array.isArray(item));
+  return queue.splice(0, nextList < 0 ? wanted : Math.min(wanted, nextList));
 }
 
 function one(given: unknown): unknown {
@@ -299,7 +304,7 @@ function spoil(record: RecordedRequest, response: ServerResponse, fault: Fault):
     response.writeHead(200, { 'content-type': 'application/json' }).end('{"id": "half a jo');
   } else if (typeof fault === 'object') {
     record.status = fault.status;
-    response.writeHead(fault.status, fault.headers).end();
+    response.writeHead(fault.status, fault.headers).end(fault.body);
   } else if (typeof fault === 'number') {
     send(record, response, fault, fault === 204 ? '' : '{"error":"scripted by the platform"}');
   }

@@ -1,0 +1,105 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import type { Fault, RecordedRequest } from './platform.ts';
+import { job, startRig } from './rig.ts';
+
+const JOBS = 200;
+
+const TAKE_FAULTS: readonly Fault[] = [
+  500,
+  503,
+  429,
+  204,
+  400,
+  'html',
+  'garbage',
+  'drop-before',
+  'slow',
+];
+const RESULT_FAULTS: readonly Fault[] = [
+  500,
+  503,
+  408,
+  { status: 429, headers: { 'retry-after': '0' } },
+  'drop-before',
+  'drop-after',
+  'slow',
+];
+
+/** Mulberry32: the same numbers for the same seed, so that a failure comes again. */
+function randomFrom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Read and accepted, but the worker has not heard of it. */
+const isLostAcknowledgement = ({ status, body }: RecordedRequest) =>
+  status === 'drop' && body !== null && !body.includes('IN_PROGRESS');
+
+describe.each([1, 2, 3])('200 jobs with faults, seed %i', (seed) => {
+  it('are all delivered, and repeated only where an acknowledgement was lost', async () => {
+    const random = randomFrom(seed);
+    const oneOf = (faults: readonly Fault[]) =>
+      faults[Math.floor(random() * faults.length)] as Fault;
+    const ids = Array.from({ length: JOBS }, (_, n) => `${n % 3 ? 'job' : 'sync-job'}-${n}`);
+    const runs = new Map<string, number>();
+    const { platform, of, end } = await startRig({
+      concurrency: 4,
+      platformOptions: { slowMs: 20, holdMs: 100 },
+      handler: async ({ id, input }, { progress }) => {
+        runs.set(id, (runs.get(id) ?? 0) + 1);
+        if (id.endsWith('7')) progress({ half: true });
+        await sleep(id.length % 4);
+        if (id.endsWith('9')) throw new Error(`no luck with ${id}`);
+        return { echo: input };
+      },
+    });
+    for (const [n, id] of ids.entries()) {
+      if (random() < 0.3) platform.spoilTakes(oneOf(TAKE_FAULTS));
+      const faults = Array.from({ length: Math.floor(random() * 4) }, () => oneOf(RESULT_FAULTS));
+      platform.spoilResults(id, ...faults);
+      if (n % 10 === 0) platform.queue([job(id, n), job(id, n)]);
+      else if (n % 25 === 1) platform.queue([job(id, n), { id: `bad-${id}` }, 'nonsense']);
+      else platform.queue(job(id, n));
+    }
+    const malformed = ids.filter((_, n) => n % 25 === 1 && n % 10 !== 0).length;
+
+    await platform.until(() => of('delivered').length === JOBS + malformed);
+    const again = ids.slice(0, 10);
+    platform.queue(...again.map((id) => job(id, 'again')));
+    await platform.until(() => of('delivered').length === JOBS + malformed + again.length);
+    const { counts } = await end();
+
+    for (const [n, id] of ids.entries()) {
+      const posts = platform.requests.filter((it) => it.path.endsWith(`/job-done/worker1/${id}`));
+      const times = again.includes(id) ? 2 : 1;
+      expect(runs.get(id)).toBe(times);
+      const results = platform.results(id);
+      expect(results).toHaveLength(times + posts.filter(isLostAcknowledgement).length);
+      expect(results[0]).toEqual(
+        id.endsWith('9') ? { error: `no luck with ${id}` } : { output: { echo: n } },
+      );
+      expect(platform.accepted.get(id)?.at(-1)).toEqual(results.at(-1)); // nothing after the result
+      if (id.endsWith('7')) continue; // what was dropped unread may have been its progress
+      const repeats = of('delivered')
+        .filter((event) => event.id === id)
+        .map((event) => event.repeats);
+      const drops = posts.filter(({ status }) => status === 'drop');
+      expect(repeats.reduce((sum, more) => sum + more)).toBe(drops.length);
+    }
+    expect(counts).toMatchObject({
+      taken: JOBS + again.length,
+      duplicates: 20,
+      malformed: 2 * malformed,
+      dropped: 0,
+    });
+    // The test would show nothing otherwise.
+    expect(platform.requests.filter(isLostAcknowledgement).length).toBeGreaterThan(10);
+    expect(of('take-failed').length).toBeGreaterThan(10);
+  });
+});
