@@ -5,6 +5,8 @@ import { SAMPLE_ROOT } from './app.ts';
 import { UsageError } from './errors.ts';
 import { DEFAULT_MODEL, RELEASED_MODELS, SUPPORTED_MODELS } from './models.ts';
 import { type Mount, readMounts } from './mounts.ts';
+import { parseAllowList } from './net/allow.ts';
+import type { FetchPolicy } from './net/fetch.ts';
 import { findWorkspace, type Workspace } from './workspace.ts';
 
 /** Upstream's commit that everything here was measured against. */
@@ -19,6 +21,8 @@ export type Profile = (typeof PROFILES)[number] | 'dev';
 const flag = z
   .enum(['1', 'true', 'yes', '0', 'false', 'no'])
   .transform((value) => ['1', 'true', 'yes'].includes(value));
+/** An image is held in memory as a whole, several at a time. */
+const FETCH_BYTES_BOUND = 2 ** 30;
 const seconds = z.coerce.number().positive().max(86_400);
 
 /**
@@ -89,6 +93,33 @@ export const settings = z.object({
   LOTUS_JOB_TIMEOUT: seconds.default(600).meta({
     description:
       "Seconds that one image may take in the model. Default: RunPod's execution time-out",
+  }),
+  LOTUS_FETCH_ALLOW: z
+    .string()
+    .default('')
+    .transform((text, context) => {
+      const read = parseAllowList(text);
+      if ('list' in read) return read.list;
+      const message = `${read.wrong.join(', ')}: no host name, *.suffix, address or network (10.0.0.0/8)`;
+      context.addIssue({ code: 'custom', message });
+      return z.NEVER;
+    })
+    .meta({
+      description:
+        'What `image_url` may name beside the public internet: a comma-separated list of host names, `*.suffix`, addresses and networks (`images.internal, *.corp.example.com, 10.1.0.0/16`), at any port. Link-local addresses and metadata services stay refused',
+    }),
+  LOTUS_FETCH_MAX_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(FETCH_BYTES_BOUND)
+    .default(64 * 2 ** 20)
+    .meta({
+      description:
+        'The largest file that `image_url` may name, in bytes. The default is what the largest image takes in RGB and alpha without compression',
+    }),
+  LOTUS_FETCH_TIMEOUT: seconds.default(30).meta({
+    description: 'Seconds that fetching an `image_url` may take, redirects included',
   }),
   LOTUS_SCRATCH_DIR: z.string().optional().meta({
     description:
@@ -171,6 +202,8 @@ export interface Config {
   readonly dtype: Settings['LOTUS_DTYPE'];
   readonly loadTimeoutMs: number;
   readonly jobTimeoutMs: number;
+  /** What an `image_url` may name. */
+  readonly fetch: FetchPolicy;
   readonly scratchDir: string | undefined;
   readonly logLevel: Settings['LOTUS_LOG_LEVEL'];
   readonly python: string | undefined;
@@ -208,6 +241,11 @@ export function readConfig(env: Environment, mounts: readonly Mount[] = readMoun
     dtype: set.LOTUS_DTYPE,
     loadTimeoutMs: set.LOTUS_LOAD_TIMEOUT * 1000,
     jobTimeoutMs: set.LOTUS_JOB_TIMEOUT * 1000,
+    fetch: {
+      allow: set.LOTUS_FETCH_ALLOW,
+      maxBytes: set.LOTUS_FETCH_MAX_BYTES,
+      timeoutMs: set.LOTUS_FETCH_TIMEOUT * 1000,
+    },
     scratchDir:
       set.LOTUS_SCRATCH_DIR === undefined ? undefined : path.resolve(set.LOTUS_SCRATCH_DIR),
     logLevel: set.LOTUS_LOG_LEVEL,

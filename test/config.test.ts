@@ -50,6 +50,11 @@ describe('readConfig with nothing set', () => {
       dtype: 'auto',
       loadTimeoutMs: 1_800_000,
       jobTimeoutMs: 600_000,
+      fetch: {
+        allow: { names: [], suffixes: [], networks: [] },
+        maxBytes: 67_108_864,
+        timeoutMs: 30_000,
+      },
       scratchDir: undefined,
       logLevel: 'warn',
       python: undefined,
@@ -96,6 +101,9 @@ describe('every setting', () => {
     LOTUS_DTYPE: ['float32', (c) => c.dtype, 'float32'],
     LOTUS_LOAD_TIMEOUT: ['2.5', (c) => c.loadTimeoutMs, 2500],
     LOTUS_JOB_TIMEOUT: ['7', (c) => c.jobTimeoutMs, 7000],
+    LOTUS_FETCH_ALLOW: ['a.b', (c) => c.fetch.allow.names[0], 'a.b'],
+    LOTUS_FETCH_MAX_BYTES: ['1000', (c) => c.fetch.maxBytes, 1000],
+    LOTUS_FETCH_TIMEOUT: ['5', (c) => c.fetch.timeoutMs, 5000],
     LOTUS_SCRATCH_DIR: ['/ramdisk', (c) => c.scratchDir, '/ramdisk'],
     LOTUS_LOG_LEVEL: ['trace', (c) => c.logLevel, 'trace'],
     LOTUS_PYTHON: ['/usr/bin/python3.12', (c) => c.python, '/usr/bin/python3.12'],
@@ -324,6 +332,17 @@ describe('LOTUS_FLASH_ATTN', () => {
   );
 });
 
+describe('LOTUS_FETCH_ALLOW', () => {
+  it('is read into names, suffixes and networks', () => {
+    const text = ' Images.Internal, *.corp.example.com ,10.1.0.0/16,192.168.0.7,, fd00::1';
+    expect(read({ LOTUS_FETCH_ALLOW: text }).fetch.allow).toEqual({
+      names: ['images.internal'],
+      suffixes: ['.corp.example.com'],
+      networks: ['10.1.0.0/16', '192.168.0.7/32', 'fd00::1/128'],
+    });
+  });
+});
+
 describe('a secret', () => {
   it.each(SECRETS)('%s is nowhere in the configuration', (name) => {
     expect(JSON.stringify(read({ [name]: 'hunter2' }))).not.toContain('hunter2');
@@ -347,6 +366,10 @@ describe('a wrong setting', () => {
     ['LOTUS_LOG_LEVEL', 'loud', '"debug"'],
     ['LOTUS_LOAD_TIMEOUT', 'soon', 'number'],
     ['LOTUS_LOAD_TIMEOUT', '86401', '86400'],
+    ['LOTUS_FETCH_ALLOW', 'good.example.com, 10.0.0.0/33, *', '10.0.0.0/33, *: no host name'],
+    ['LOTUS_FETCH_MAX_BYTES', '0', '>=1'],
+    ['LOTUS_FETCH_MAX_BYTES', '1.5', 'int'],
+    ['LOTUS_FETCH_TIMEOUT', '0', '>0'],
     ['LOTUS_JOB_TIMEOUT', '0', '>0'],
     ['LOTUS_JOB_TIMEOUT', '-1', '>0'],
     ['LOTUS_JOB_TIMEOUT', 'Infinity', 'number'],
