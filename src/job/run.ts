@@ -4,8 +4,8 @@ import { decodeImage } from '../image/decode.ts';
 import { writeWhole } from '../storage/files.ts';
 import { safeFileName } from '../storage/names.ts';
 import type { DepthMap, RunRequestOptions } from '../worker/model.ts';
+import { type AcquireContext, acquireImage } from './acquire.ts';
 import { type Answer, type Facts, gatherFacts } from './answer.ts';
-import { decodeBase64Image } from './base64.ts';
 import type { JobContext } from './context.ts';
 import { FORMATS, type OutputFile } from './formats.ts';
 import { choosePolarity } from './polarity.ts';
@@ -25,10 +25,10 @@ export interface Outcome {
  */
 export async function runJob(
   job: { id: string; input: unknown },
-  context: JobContext & { outputDir: string },
+  context: JobContext & AcquireContext & { outputDir: string },
 ): Promise<Answer> {
-  const { image_base64, ...options } = parseJobInput(job.input);
-  const bytes = decodeBase64Image(image_base64);
+  const { image, options } = parseJobInput(job.input);
+  const bytes = await acquireImage(image, context);
   const stem = path.join(context.outputDir, safeFileName(job.id));
   const { files, facts } = await inferImage(
     bytes,

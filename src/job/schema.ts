@@ -61,16 +61,35 @@ const options = {
 
 export const jobOptionsSchema = z.strictObject(options);
 
-/** A job's `input` on the queue and the local API: the options and an image. */
+/** A job's `input` on the queue and the local API: the key, an image, and the options. */
 export const jobInputSchema = z.strictObject({
+  // Anything passes: what it should be was decided by `authorize`, and a wrong one must not be told of.
+  api_key: z.unknown().optional().meta({
+    type: 'string',
+    description:
+      "The server's `LOTUS_API_KEY`, where it is not in the header `lotus-api-key` of `job.http.headers`. RunPod's own SDKs do not pass headers on: this field is the dependable way",
+  }),
+  image_url: z.string().nullish().meta({
+    description:
+      'Where the image is: `https://` or `http://`, on the public internet, for anybody to open. Either this or `image_base64`',
+  }),
   image_base64: z
     .string()
+    .nullish()
     .meta({ description: 'The image: JPEG, PNG or WebP, in base64 or as a data URL' }),
   ...options,
 });
 
 export type JobOptions = z.infer<typeof jobOptionsSchema>;
-export type JobInput = z.infer<typeof jobInputSchema>;
+
+/** Where a job's image comes from, as it was sent. */
+export type ImageSource = { readonly url: string } | { readonly base64: string };
+
+/** A job's input, checked; the key is no longer in it. */
+export interface JobInput {
+  readonly image: ImageSource;
+  readonly options: JobOptions;
+}
 
 /**
  * Check a job's options.
@@ -84,10 +103,23 @@ export function parseJobOptions(value: unknown): JobOptions {
 /**
  * Check a job's input.
  *
- * @throws LotusError `invalid_input`, naming every field that is wrong, and every unknown one.
+ * @throws LotusError `invalid_input`, naming every field that is wrong, and every unknown one; `no_image`.
  */
 export function parseJobInput(value: unknown): JobInput {
-  return parse(jobInputSchema, value);
+  const { api_key: _, image_url, image_base64, ...rest } = parse(jobInputSchema, value);
+  return { image: imageSource(image_url ?? null, image_base64 ?? null), options: rest };
+}
+
+function imageSource(url: string | null, base64: string | null): ImageSource {
+  if (url !== null && base64 !== null) {
+    throw new LotusError(
+      'invalid_input',
+      'Invalid input: there are image_url and image_base64; send one of them.',
+    );
+  }
+  if (url !== null) return { url };
+  if (base64 !== null) return { base64 };
+  throw new LotusError('no_image', 'There is no image: send image_base64 or image_url.');
 }
 
 function parse<T>(schema: z.ZodType<T>, value: unknown): T {
@@ -102,6 +134,9 @@ function parse<T>(schema: z.ZodType<T>, value: unknown): T {
 /** So many mistakes are named in one error: a caller may make thousands. */
 const MAX_TOLD = 12;
 
+/** Fields whose values are not repeated: a URL may have a token in it. */
+const UNTOLD: ReadonlySet<string> = new Set(['image_url']);
+
 function describe(issue: z.core.$ZodIssue, input: unknown): string {
   if (issue.code === 'unrecognized_keys') {
     return `unknown field ${issue.keys.slice(0, MAX_TOLD).map(excerpt).join(', ')}`;
@@ -113,9 +148,8 @@ function describe(issue: z.core.$ZodIssue, input: unknown): string {
     (at, key) => (at as Record<PropertyKey, unknown>)?.[key],
     input,
   );
-  return value === undefined
-    ? `${field} is missing`
-    : `${field}: ${message}, got ${excerpt(value)}`;
+  if (value === undefined) return `${field} is missing`;
+  return `${field}: ${message}, got ${UNTOLD.has(field) ? typeof value : excerpt(value)}`;
 }
 
 /** A value for an error message: short, whatever a caller has sent. */

@@ -39,7 +39,8 @@ function run(
   } = {},
 ) {
   const input = { image_base64: photo, processing_res: 128, ...options };
-  const context = { model, modelName: 'sample', prediction, outputDir, signal };
+  const { fetch } = readConfig({});
+  const context = { model, modelName: 'sample', prediction, outputDir, fetch, signal };
   return runJob({ id, input }, context);
 }
 

@@ -176,30 +176,74 @@ describe('parseJobOptions', () => {
 
 describe('parseJobInput', () => {
   it('gives the image as it came, and the defaults', () => {
-    expect(parseJobInput({ image_base64: 'AAAA' })).toEqual({ image_base64: 'AAAA', ...DEFAULTS });
+    const input = { image: { base64: 'AAAA' }, options: DEFAULTS };
+    expect(parseJobInput({ image_base64: 'AAAA' })).toEqual(input);
+    expect(parseJobInput({ image_base64: 'AAAA', image_url: null })).toEqual(input);
+  });
+
+  it('gives the address as it came, and the defaults', () => {
+    const input = { image: { url: 'not looked at here' }, options: DEFAULTS };
+    expect(parseJobInput({ image_url: 'not looked at here' })).toEqual(input);
+    expect(parseJobInput({ image_url: 'not looked at here', image_base64: null })).toEqual(input);
   });
 
   it('takes all that the options take', () => {
     const options = { seed: 3, disparity: false, output_formats: ['npy'], processing_res: 512 };
     expect(parseJobInput({ image_base64: 'AAAA', ...options })).toEqual({
-      image_base64: 'AAAA',
-      ...parseJobOptions(options),
+      image: { base64: 'AAAA' },
+      options: parseJobOptions(options),
     });
   });
 
-  it('says that the image is missing', () => {
-    expect(refusal(parseJobInput, {})).toBe('Invalid input: image_base64 is missing.');
+  it('gives no key on', () => {
+    const input = parseJobInput({ image_base64: 'AAAA', api_key: 'hunter2' });
+    expect(JSON.stringify(input)).not.toContain('hunter2');
   });
 
-  it.each([5, null, ['AAAA'], { base64: 'AAAA' }])('refuses the image %j', (image) => {
+  it.each(['hunter2', 7_777_777, ['hunter2'], { hunter2: 1 }, null])(
+    'says nothing of the key %j, whatever else is wrong',
+    (api_key) => {
+      const message = refusal(parseJobInput, { api_key, seed: -1, sead: 3 });
+      expect(message).toMatch(/^Invalid input: seed: .*, got -1; unknown field "sead"\.$/);
+    },
+  );
+
+  it.each([{}, { image_base64: null, image_url: null }, { api_key: 'k', seed: 3 }])(
+    'says that there is no image in %j',
+    (input) => {
+      expect(() => parseJobInput(input)).toThrow(
+        expect.objectContaining({
+          code: 'no_image',
+          status: 400,
+          message: 'There is no image: send image_base64 or image_url.',
+        }),
+      );
+    },
+  );
+
+  it('refuses two images, and repeats neither', () => {
+    const both = { image_base64: 'AAAA', image_url: 'https://example.com/?hunter2' };
+    expect(refusal(parseJobInput, both)).toBe(
+      'Invalid input: there are image_url and image_base64; send one of them.',
+    );
+  });
+
+  it.each([5, true, ['AAAA'], { base64: 'AAAA' }])('refuses the image %j', (image) => {
     const message = refusal(parseJobInput, { image_base64: image });
     expect(message).toContain('image_base64: ');
     expect(message).toContain('expected string');
   });
 
+  it('refuses an address that is no text, and does not repeat it', () => {
+    const message = refusal(parseJobInput, { image_url: ['https://example.com/?hunter2'] });
+    expect(message).toContain('image_url: ');
+    expect(message).toContain('got object');
+    expect(message).not.toContain('hunter2');
+  });
+
   it('does not repeat an image that is under a wrong name', () => {
     const message = refusal(parseJobInput, { image: 'A'.repeat(5000) });
-    expect(message).toBe('Invalid input: image_base64 is missing; unknown field "image".');
+    expect(message).toBe('Invalid input: unknown field "image".');
   });
 
   it('describes every field, for the docs', () => {
@@ -220,11 +264,11 @@ describe('parseJobInput', () => {
       fc.property(anything, (value) => {
         try {
           const input = parseJobInput(value);
-          expect(typeof input.image_base64).toBe('string');
-          expect(input.output_formats[0]).toBe('png');
+          expect(typeof Object.values(input.image)[0]).toBe('string');
+          expect(input.options.output_formats[0]).toBe('png');
         } catch (error) {
           if (!(error instanceof LotusError)) throw error;
-          expect(error.code).toBe('invalid_input');
+          expect(['invalid_input', 'no_image']).toContain(error.code);
         }
       }),
       { numRuns: 500 },
