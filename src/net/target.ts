@@ -1,5 +1,5 @@
 import net from 'node:net';
-import { type AllowList, allowsName, isHostName, isInNetworks } from './allow.ts';
+import { type AllowList, admitsAddress, allowsName, isHostName, isInNetworks } from './allow.ts';
 
 /** Longer ones are no address of an image; browsers and servers stop at about as much. */
 const MAX_URL_LENGTH = 8192;
@@ -58,7 +58,9 @@ function checkHost(url: URL, allow: AllowList): Target {
   const isAddress = net.isIP(host) !== 0;
   if (!isAddress && !isHostName(host)) throw new Refusal('has no valid host name');
   const isNameAllowed = !isAddress && allowsName(allow, host);
-  if (!isAddress && !isNameAllowed && isLocalName(host)) throw notPublic();
+  if (isAddress ? !admitsAddress(allow, host, false) : !isNameAllowed && isLocalName(host)) {
+    throw notPublic();
+  }
   const isAllowed = isNameAllowed || (isAddress && isInNetworks(allow, host));
   const port = url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port);
   if (!isAllowed && !WELL_KNOWN_PORTS.includes(port) && port < FIRST_USER_PORT) {

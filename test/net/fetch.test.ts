@@ -540,7 +540,7 @@ describe('TLS', () => {
       fetchFrom(stage, 'https://images.example.com/down', policyOf(), { ca: own.cert }),
     );
     expect(error.code).toBe('fetch_refused');
-    expect(error.message).toContain('is no longer https');
+    expect(error.message).toContain('is http: where the one before was https:');
     expect(stage.dialled).toHaveLength(1);
   });
 

@@ -1,0 +1,60 @@
+import { cancelled } from '../errors.ts';
+import { SILENCE_MS, USER_AGENT, withConnection } from './connection.ts';
+import { explain, Failure } from './faults.ts';
+import type { FetchOptions, FetchPolicy } from './fetch.ts';
+import { internet } from './network.ts';
+import { parseTarget, showUrl } from './target.ts';
+
+/**
+ * See whether an address that a stranger gave may be posted to, as far as can be told without asking the network.
+ *
+ * @param what names it in errors: `webhook`.
+ * @throws LotusError `fetch_refused`
+ */
+export function checkPostUrl(url: string, { allow }: FetchPolicy, what: string): void {
+  try {
+    parseTarget(url, allow);
+  } catch (error) {
+    throw explain(error, subjectOf(what, url));
+  }
+}
+
+/**
+ * Post JSON to an address that a stranger gave, under the same guard as `fetchImage`. Redirects are not followed, and the
+ * answer is not read: 2xx is all that counts.
+ *
+ * @throws LotusError `fetch_refused`, `fetch_failed`, `cancelled`.
+ */
+export async function postJson(
+  url: string,
+  json: string,
+  what: string,
+  policy: FetchPolicy,
+  { signal, network = internet, silenceMs = SILENCE_MS, ca }: FetchOptions = {},
+): Promise<void> {
+  const deadline = AbortSignal.timeout(policy.timeoutMs);
+  const stop = signal ? AbortSignal.any([signal, deadline]) : deadline;
+  const context = { allow: policy.allow, network, silenceMs, ca, signal: stop };
+  try {
+    const target = parseTarget(url, policy.allow);
+    const { pathname, search } = target.url;
+    await withConnection(target, context, async (client) => {
+      const { statusCode, body } = await client.request({
+        path: `${pathname}${search}`,
+        method: 'POST',
+        headers: { 'user-agent': USER_AGENT, 'content-type': 'application/json' },
+        body: json,
+        signal: stop,
+      });
+      body.on('error', () => {}); // it is not read
+      if (statusCode < 200 || statusCode > 299) throw new Failure(`answered ${statusCode}`);
+    });
+  } catch (error) {
+    if (signal?.aborted) throw cancelled();
+    throw explain(error, subjectOf(what, url));
+  }
+}
+
+function subjectOf(what: string, url: string): string {
+  return `${what} ${showUrl(url)}`.trimEnd();
+}
