@@ -1,0 +1,77 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { ApiError } from './errors.ts';
+
+/** Whether a key is the server's; it takes the same time for every key. */
+export type KeyCheck = (key: string) => boolean;
+
+/** Who may ask for what a route gives. */
+export interface Access {
+  /** `header`: whoever has the key in a header; `body`: or as `input.api_key` in the body; `open`: anybody. */
+  access?: 'header' | 'body' | 'open';
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig extends Access {}
+  interface FastifyRequest {
+    /** Its caller has shown the key. */
+    isAdmitted: boolean;
+  }
+}
+
+const KEY_HEADER = 'lotus-api-key';
+
+/**
+ * Asks every request for the key, before its body is read where no key can be in it. Routes that are not there need the
+ * key too.
+ */
+export function guardAccess(app: FastifyInstance, isKey: KeyCheck): void {
+  app.decorateRequest('isAdmitted', false);
+
+  app.addHook('onRequest', async (request) => {
+    const { access = 'header' } = request.routeOptions.config;
+    request.isAdmitted = access === 'open' || keysOf(request.headers).some(isKey);
+    if (!request.isAdmitted && access !== 'body') throw unauthorized();
+  });
+
+  app.addHook('preValidation', async (request) => {
+    const key = keyInBody(request.body);
+    request.isAdmitted ||= key !== null && isKey(key);
+    if (!request.isAdmitted) throw unauthorized();
+  });
+}
+
+export function unauthorized(): ApiError {
+  return new ApiError('unauthorized', 'Unauthorized');
+}
+
+/** `lotus-api-key: KEY`, `Authorization: Bearer KEY`, or the key alone, as RunPod takes it. */
+function keysOf(headers: IncomingHttpHeaders): string[] {
+  const { authorization = '', [KEY_HEADER]: own = [] } = headers;
+  return [authorization.replace(/^Bearer +/i, ''), own].flat().filter((key) => key !== '');
+}
+
+function keyInBody(body: unknown): string | null {
+  const { input } = (body ?? {}) as { input?: { api_key?: unknown } | null };
+  const key = input?.api_key;
+  return typeof key === 'string' ? key : null;
+}
+
+/** Credentials, and what is of the connection and not of the request. */
+const NOT_PASSED_ON = new Set(['authorization', 'proxy-authorization', 'cookie', 'connection']);
+
+/**
+ * The headers that the job gets to see. A key that was sent in another way than `lotus-api-key` is put there, so that
+ * the job's own authorization sees the same key.
+ */
+export function jobHeaders(
+  { headers }: FastifyRequest,
+  isKey: KeyCheck,
+): Record<string, string | string[]> {
+  const passed = Object.entries(headers).filter(
+    (entry): entry is [string, string | string[]] =>
+      entry[1] !== undefined && !NOT_PASSED_ON.has(entry[0]),
+  );
+  const key = keysOf(headers).find(isKey);
+  return { ...Object.fromEntries(passed), ...(key === undefined ? {} : { [KEY_HEADER]: key }) };
+}

@@ -1,0 +1,45 @@
+/** How a job ended. */
+export interface Outcome {
+  readonly status: 'COMPLETED' | 'FAILED';
+  readonly output?: unknown;
+  readonly error?: string;
+  /** Of output and error as JSON. */
+  readonly bytes: number;
+}
+
+/**
+ * What a handler gave, as the queue would show it to the caller: an object with an `error` is a failed job, the rest of
+ * it that job's output.
+ */
+export function outcomeOf(value: unknown, maxBytes: number): Outcome {
+  const { error, output } = split(value);
+  let bytes: number;
+  try {
+    bytes = Buffer.byteLength(JSON.stringify({ error, output }));
+  } catch {
+    return failedOutcome('The result cannot be written as JSON.');
+  }
+  if (bytes > maxBytes) {
+    return failedOutcome(
+      `The result has ${bytes} bytes, and ${maxBytes} are allowed: ask for less.`,
+    );
+  }
+  return {
+    status: error === undefined ? 'COMPLETED' : 'FAILED',
+    ...(output === undefined ? {} : { output }),
+    ...(error === undefined ? {} : { error }),
+    bytes,
+  };
+}
+
+export function failedOutcome(error: string): Outcome {
+  return { status: 'FAILED', error, bytes: Buffer.byteLength(error) };
+}
+
+function split(value: unknown): { error?: string; output?: unknown } {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return { output: value };
+  const { error, ...rest } = value as { error?: unknown };
+  if (!error) return { output: value };
+  const text = typeof error === 'string' ? error : JSON.stringify(error);
+  return { error: text, ...(Object.keys(rest).length > 0 && { output: rest }) };
+}

@@ -1,0 +1,122 @@
+import { once } from 'node:events';
+import net from 'node:net';
+import { describe, expect, it } from 'vitest';
+import { heldHandler, KEY, serveApi } from './api.ts';
+
+const UNAUTHORIZED = {
+  status: 401,
+  json: { error: 'Unauthorized', status: 401, code: 'unauthorized' },
+};
+
+const ROUTES = [
+  ['GET', '/health'],
+  ['GET', '/metrics'],
+  ['GET', '/openapi.json'],
+  ['GET', '/status/x'],
+  ['POST', '/status/x'],
+  ['GET', '/status-sync/x'],
+  ['GET', '/stream/x'],
+  ['POST', '/cancel/x'],
+  ['POST', '/retry/x'],
+  ['POST', '/purge-queue'],
+  ['POST', '/run'],
+  ['POST', '/runsync'],
+  ['GET', '/v2/e/health'],
+  ['POST', '/e/run'],
+  ['GET', '/not-there'],
+] as const;
+
+describe('the key', () => {
+  it.each(ROUTES)('is needed for %s %s', async (method, path) => {
+    const api = await serveApi();
+    const body = method === 'POST' ? { input: { do: 'echo' } } : undefined;
+    for (const headers of [
+      {},
+      { authorization: '' },
+      { authorization: 'Bearer' },
+      { authorization: 'Bearer wrong' },
+      { authorization: `Basic ${KEY}` },
+      { authorization: `Bearer ${KEY}x` },
+      { 'lotus-api-key': 'wrong' },
+      { cookie: `lotus-api-key=${KEY}` },
+    ]) {
+      const answer = await api.ask(method, path, body, headers as Record<string, string>);
+      expect(answer, JSON.stringify(headers)).toMatchObject(UNAUTHORIZED);
+      expect(answer.headers.get('www-authenticate')).toBe('Bearer');
+    }
+    expect(api.queue.counts.inProgress + api.queue.counts.completed).toBe(0);
+  });
+
+  it('is not needed for /ping', async () => {
+    const api = await serveApi();
+    expect((await api.ask('GET', '/ping', undefined, {})).status).toBe(200);
+  });
+
+  it.each([
+    ['a Bearer', { authorization: `Bearer ${KEY}` }],
+    ['a bearer', { authorization: `bearer ${KEY}` }],
+    ['itself, as RunPod takes it', { authorization: KEY }],
+    ['its own header', { 'lotus-api-key': KEY }],
+    ['its own header in capitals', { 'LOTUS-API-KEY': KEY }],
+    ['its own header beside RunPod’s', { authorization: 'Bearer rpa_OTHER', 'lotus-api-key': KEY }],
+  ])('may come as %s, and the job sees it', async (_how, headers) => {
+    const api = await serveApi();
+    const { status, json } = await api.ask(
+      'POST',
+      '/runsync',
+      { input: {} },
+      headers as Record<string, string>,
+    );
+    expect(status).toBe(200);
+    expect(json.output.job.http.headers['lotus-api-key']).toBe(KEY);
+    expect(JSON.stringify(json)).not.toContain('rpa_OTHER');
+  });
+
+  it('may come in the input, also beside a header that is for RunPod', async () => {
+    const api = await serveApi();
+    const body = { input: { do: 'echo', api_key: KEY } };
+    for (const headers of [{}, { authorization: 'Bearer rpa_OTHER' }]) {
+      const { status, json } = await api.ask(
+        'POST',
+        '/run',
+        body,
+        headers as Record<string, string>,
+      );
+      expect(status).toBe(200);
+      expect((await api.ask('GET', `/status/${json.id}`)).status).toBe(200);
+    }
+  });
+
+  it.each([
+    ['another', { input: { api_key: 'wrong' } }],
+    ['a list', { input: { api_key: [KEY] } }],
+    ['one beside the input', { input: {}, api_key: KEY }],
+    ['none in an input that is text', { input: KEY }],
+    ['none in no input', {}],
+    ['none in null', 'null'],
+    ['none in what is no JSON', '{'],
+    ['none in what is too large', { input: { text: 'x'.repeat(2000) } }],
+  ])('in the body is not %s, whatever else is wrong', async (_what, body) => {
+    const api = await serveApi({ limits: { maxBytes: 1000 } });
+    expect(await api.ask('POST', '/run', body, {})).toMatchObject(UNAUTHORIZED);
+  });
+
+  it('is asked for before a body is read that it cannot be in', async () => {
+    const api = await serveApi();
+    const socket = net.connect(Number(new URL(api.url).port), '127.0.0.1');
+    socket.write('POST /purge-queue HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n');
+    const [answer] = await once(socket, 'data'); // and no byte of the body was sent
+    expect(String(answer)).toMatch(/^HTTP\/1.1 401/);
+    socket.destroy();
+  });
+
+  it('is in no answer and no label', async () => {
+    const { handler, next } = heldHandler();
+    const api = await serveApi({ handler });
+    const asked = api.ask('POST', '/runsync', { input: { api_key: KEY } });
+    (await next()).finish({ error: 'it failed', code: KEY });
+    await asked;
+    const { json } = await api.ask('GET', '/metrics');
+    expect(json).not.toContain(KEY);
+  });
+});
