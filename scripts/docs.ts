@@ -8,6 +8,9 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { settings } from '../src/config.ts';
 import { ERROR_STATUS } from '../src/errors.ts';
+import { API_ERRORS } from '../src/http/errors.ts';
+import { jobAnswerSchema, jobRequestSchema } from '../src/http/schemas.ts';
+import { API_LIMITS, type ApiLimits } from '../src/http/server.ts';
 import { jobInputSchema } from '../src/job/schema.ts';
 
 const DOCS = path.join(import.meta.dirname, '..', 'docs');
@@ -17,10 +20,16 @@ export async function renderDocs(): Promise<{ file: string; now: string; wanted:
   const tables: Record<string, string> = {
     settings: settingsTable(),
     deployment: settingsTable(DEPLOYMENT),
-    job: jobTable(),
-    errors: errorTable(),
+    job: fieldTable(jobInputSchema),
+    errors: codeTable(ERROR_STATUS),
+    request: fieldTable(jobRequestSchema(undefined)),
+    answer: fieldTable(jobAnswerSchema),
+    refusals: codeTable(API_ERRORS),
+    limits: limitTable(),
   };
-  const files = ['settings.md', 'job.md', 'operations.md'].map((name) => path.join(DOCS, name));
+  const files = ['settings.md', 'job.md', 'operations.md', 'api.md'].map((name) =>
+    path.join(DOCS, name),
+  );
   return await Promise.all(
     files.map(async (file) => {
       const now = await readFile(file, 'utf8');
@@ -60,16 +69,44 @@ function settingsTable(names: readonly string[] = Object.keys(settings.shape)): 
   return `| setting | values | meaning |\n|---|---|---|\n${rows.join('\n')}\n`;
 }
 
-function jobTable(): string {
-  const rows = describe(jobInputSchema).map(
+function fieldTable(schema: z.ZodType): string {
+  const rows = describe(schema).map(
     ({ name, values, description }) => `| \`${name}\` | ${values} | ${description} |`,
   );
   return `| field | values, default | meaning |\n|---|---|---|\n${rows.join('\n')}\n`;
 }
 
-function errorTable(): string {
-  const rows = Object.entries(ERROR_STATUS).map(([code, status]) => `| \`${code}\` | ${status} |`);
+function codeTable(codes: Readonly<Record<string, number>>): string {
+  const rows = Object.entries(codes).map(([code, status]) => `| \`${code}\` | ${status} |`);
   return `| code | status |\n|---|---|\n${rows.join('\n')}\n`;
+}
+
+const LIMIT_MEANINGS: Readonly<Record<keyof ApiLimits, string>> = {
+  concurrency: 'jobs that run at once',
+  maxQueued: 'jobs that wait; beyond it 429',
+  maxQueuedBytes: 'what their requests may have together; beyond it 429',
+  executionMs: 'how long a job may run, where its policy says nothing',
+  ttlMs: 'how long it may exist, where its policy says nothing',
+  keepMs: 'how long a result of `/run` is kept',
+  keepSyncMs: 'how long a result of `/runsync` is kept',
+  maxKept: 'results that are kept; the oldest go first',
+  maxKeptBytes: 'what they may have together; the oldest go first',
+  maxBytes: 'the body of `/run`; beyond it 413',
+  maxSyncBytes: 'the body of `/runsync`; beyond it 413',
+  maxOutputBytes: 'the result of a `/run`',
+  maxSyncOutputBytes: 'the result of a `/runsync`',
+  streamWaitMs: 'how long `/stream` waits for something to say',
+  headersMs: "how long a request's headers may take",
+  requestMs: 'how long a request may take to come in',
+  idleMs: 'how long a connection may be idle between requests',
+  maxConnections: 'connections at once',
+};
+
+function limitTable(): string {
+  const rows = Object.entries(API_LIMITS).map(
+    ([name, value]) => `| \`${name}\` | ${value} | ${LIMIT_MEANINGS[name as keyof ApiLimits]} |`,
+  );
+  return `| limit | default | meaning |\n|---|---|---|\n${rows.join('\n')}\n`;
 }
 
 interface Property {
@@ -77,6 +114,7 @@ interface Property {
   enum?: string[];
   anyOf?: Property[];
   items?: Property;
+  properties?: Record<string, Property>;
   default?: unknown;
   minimum?: number;
   maximum?: number;
@@ -110,6 +148,11 @@ function valuesOf(property: Property): string {
   const { minimum, maximum } = property;
   const type = [property.type ?? 'string'].flat().filter((name) => name !== 'null')[0];
   const bounded = maximum !== undefined && maximum < Number.MAX_SAFE_INTEGER;
+  if (property.properties)
+    return `object: ${Object.keys(property.properties)
+      .map((name) => `\`${name}\``)
+      .join(', ')}`;
+  if (property.type === undefined && property.description !== undefined) return 'any';
   if (minimum === undefined) return String(type);
   return bounded ? `${type} ${minimum}..${maximum}` : `${type} >= ${minimum}`;
 }

@@ -7,7 +7,9 @@ const documents = await renderDocs();
 describe('the tables in the docs', () => {
   it('are where a reader looks for them', () => {
     const text = documents.map(({ now }) => now).join('\n');
-    expect(text.match(/<!-- begin (settings|job|errors) -->/g)).toHaveLength(3);
+    expect(
+      text.match(/<!-- begin (settings|job|errors|request|answer|refusals|limits) -->/g),
+    ).toHaveLength(7);
   });
 
   it.each(documents.map(({ file, now, wanted }) => [path.basename(file), now, wanted]))(

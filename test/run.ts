@@ -76,7 +76,14 @@ async function pytest(): Promise<Count> {
 }
 
 const ruff = path.join(venv, 'ruff');
-const ruffConfig = ['--config', 'python/pyproject.toml', 'python', 'sample', 'test/parity'];
+const ruffConfig = [
+  '--config',
+  'python/pyproject.toml',
+  'python',
+  'sample',
+  'test/parity',
+  'test/fixtures',
+];
 const counts = [
   await check('biome', 'biome', 'check', '.'),
   await check('types', 'tsc'),

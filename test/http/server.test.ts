@@ -1,6 +1,7 @@
 import http from 'node:http';
 import net from 'node:net';
 import { describe, expect, it, vi } from 'vitest';
+import { z } from 'zod';
 import { type Api, heldHandler, KEY, serveApi } from './api.ts';
 
 const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-u1$/;
@@ -454,6 +455,23 @@ describe('GET /openapi.json', () => {
       '/status/{id}',
       '/stream/{id}',
     ]);
+  });
+});
+
+describe('the document of /openapi.json', () => {
+  it('says what the handler takes, and leaves judging it to the handler', async () => {
+    const input = z.strictObject({
+      seed: z.int().default(3).meta({ description: 'Of the noise' }),
+    });
+    const api = await serveApi({ input });
+    const { json } = await api.ask('GET', '/openapi.json');
+    const body = json.paths['/run'].post.requestBody.content['application/json'].schema;
+    expect(body.required).toEqual(['input']);
+    expect(body.properties.input).toMatchObject({
+      type: 'object',
+      properties: { seed: { type: 'integer', default: 3, description: 'Of the noise' } },
+    });
+    expect((await api.ask('POST', '/run', { input: 'nonsense' })).status).toBe(200);
   });
 });
 
