@@ -100,6 +100,7 @@ const LIMIT_MEANINGS: Readonly<Record<keyof ApiLimits, string>> = {
   requestMs: 'how long a request may take to come in',
   idleMs: 'how long a connection may be idle between requests',
   maxConnections: 'connections at once',
+  lastAnswersMs: 'how long connections may hold up the end, when all jobs have ended',
 };
 
 function limitTable(): string {

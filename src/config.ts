@@ -106,7 +106,7 @@ export const settings = z.object({
     })
     .meta({
       description:
-        'What `image_url` may name beside the public internet: a comma-separated list of host names, `*.suffix`, addresses and networks (`images.internal, *.corp.example.com, 10.1.0.0/16`), at any port. Link-local addresses and metadata services stay refused',
+        'What `image_url` and webhooks may name beside the public internet: a comma-separated list of host names, `*.suffix`, addresses and networks (`images.internal, *.corp.example.com, 10.1.0.0/16`), at any port. Link-local addresses and metadata services stay refused',
     }),
   LOTUS_FETCH_MAX_BYTES: z.coerce
     .number()

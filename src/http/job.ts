@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Job } from '../runpod/handler.ts';
-import type { Outcome } from './outcome.ts';
+import { jsonBytes, type Outcome } from './outcome.ts';
 
 /** RunPod's words. The last four are final. */
 export const JOB_STATUSES = [
@@ -99,9 +99,9 @@ export class LocalJob {
     this.#startedAt = performance.now();
   }
 
-  /** A report of the handler's; ignored when the job has ended. */
+  /** A report of the handler's; ignored when the job has ended, or when it is no JSON. */
   report(output: unknown): void {
-    if (this.isFinal) return;
+    if (this.isFinal || jsonBytes(output) === null) return;
     this.#progress = output;
     this.#tell(output);
   }

@@ -13,12 +13,8 @@ export interface Outcome {
  */
 export function outcomeOf(value: unknown, maxBytes: number): Outcome {
   const { error, output } = split(value);
-  let bytes: number;
-  try {
-    bytes = Buffer.byteLength(JSON.stringify({ error, output }));
-  } catch {
-    return failedOutcome('The result cannot be written as JSON.');
-  }
+  const bytes = jsonBytes({ error, output });
+  if (bytes === null) return failedOutcome('The result cannot be written as JSON.');
   if (bytes > maxBytes) {
     return failedOutcome(
       `The result has ${bytes} bytes, and ${maxBytes} are allowed: ask for less.`,
@@ -30,6 +26,15 @@ export function outcomeOf(value: unknown, maxBytes: number): Outcome {
     ...(error === undefined ? {} : { error }),
     bytes,
   };
+}
+
+/** How large a value is as JSON; null when it cannot be written so. */
+export function jsonBytes(value: unknown): number | null {
+  try {
+    return Buffer.byteLength(JSON.stringify(value) ?? '');
+  } catch {
+    return null;
+  }
 }
 
 export function failedOutcome(error: string): Outcome {

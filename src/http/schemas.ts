@@ -33,12 +33,10 @@ export function jobRequestSchema(input: z.ZodType | undefined) {
     webhook: z.string().nullish().meta({
       description: 'A public https:// or http:// address that the result is posted to as well',
     }),
-    policy: policySchema
-      .nullish()
-      .meta({
-        description:
-          'Times in milliseconds: how long the job may run (default 600000), and how long it may exist, the queue included (default a day)',
-      }),
+    policy: policySchema.nullish().meta({
+      description:
+        'Times in milliseconds: how long the job may run (default 600000), and how long it may exist, the queue included (default a day)',
+    }),
   });
 }
 

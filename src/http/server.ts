@@ -49,6 +49,8 @@ export interface ApiLimits extends QueueLimits {
   /** How long a connection may be idle between requests. */
   readonly idleMs: number;
   readonly maxConnections: number;
+  /** How long connections may hold up the end, when all jobs have ended. */
+  readonly lastAnswersMs: number;
 }
 
 /** The sizes and times are RunPod's own where it names them. */
@@ -71,6 +73,7 @@ export const API_LIMITS: ApiLimits = {
   requestMs: 60_000,
   idleMs: 30_000,
   maxConnections: 256,
+  lastAnswersMs: 6000, // longer than streamWaitMs
 };
 
 /** How long results that are under way to webhooks may hold up the end, in milliseconds. */
@@ -102,7 +105,9 @@ export async function startApi(options: ApiOptions): Promise<LocalApi> {
     async close(graceMs) {
       await queue.close(graceMs);
       await webhooks?.close(WEBHOOK_GRACE_MS);
+      const over = setTimeout(() => app.server.closeAllConnections(), limits.lastAnswersMs);
       await app.close();
+      clearTimeout(over);
     },
   };
 }

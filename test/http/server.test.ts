@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
 import { describe, expect, it, vi } from 'vitest';
@@ -298,6 +299,15 @@ describe('a time limit', () => {
     expect(api.queue.counts).toMatchObject({ inQueue: 0, inProgress: 1, failed: 1 });
   });
 
+  it('is forgotten with its job', async () => {
+    const timers = () =>
+      process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length;
+    const api = await serveApi({ limits: { concurrency: 100 } });
+    const before = timers();
+    for (let n = 0; n < 50; n += 1) await runSync(api, { do: 'echo' });
+    expect(timers()).toBeLessThan(before + 25);
+  });
+
   it('of the server counts where the policy has none', async () => {
     const api = await serveApi({ limits: { executionMs: 20 } });
     expect((await runSync(api, { do: 'wait' })).json).toMatchObject({ status: 'TIMED_OUT' });
@@ -540,6 +550,18 @@ describe('the end', () => {
   });
 });
 
+describe('a report that is no JSON', () => {
+  it('is dropped', async () => {
+    const { handler, next } = heldHandler();
+    const api = await serveApi({ handler });
+    const id = await run(api, {});
+    const held = await next();
+    held.context.progress({ step: 1 });
+    held.context.progress({ step: 2n });
+    expect((await api.ask('GET', `/status/${id}`)).json).toMatchObject({ output: { step: 1 } });
+  });
+});
+
 describe('a client that is slow or strange', () => {
   const dial = (api: Api) => net.connect(Number(new URL(api.url).port), '127.0.0.1');
   async function said(socket: net.Socket): Promise<string> {
@@ -572,6 +594,17 @@ describe('a client that is slow or strange', () => {
     socket.end(text);
     expect(await said(socket)).toMatch(/^HTTP\/1.1 4/);
     expect((await api.ask('GET', '/ping')).status).toBe(200);
+  });
+
+  it('does not hold up the end', async () => {
+    const api = await serveApi({ limits: { lastAnswersMs: 50 } });
+    const socket = dial(api);
+    socket.on('error', () => {}); // it is cut off
+    await once(socket.setNoDelay(), 'connect');
+    socket.write('GET /health HTTP/1.1\r\nHost: a\r\nX-A');
+    await api.ask('GET', '/ping'); // so that it has come in
+    await api.close(0);
+    expect(await said(socket).catch(() => '')).toBe('');
   });
 
   it('that goes away leaves its job running', async () => {
