@@ -380,6 +380,18 @@ describe('POST /retry', () => {
     });
   });
 
+  it('waits for a handler that was stopped and has not returned', async () => {
+    const { handler, next } = heldHandler();
+    const api = await serveApi({ handler });
+    const { json } = await runSync(api, {}, { policy: { executionTimeout: 20 } });
+    expect(json.status).toBe('TIMED_OUT');
+    const retry = () => api.ask('POST', `/retry/${json.id}`);
+    expect(await retry()).toMatchObject({ status: 400, json: { code: 'not_retryable' } });
+    (await next()).finish({ late: true });
+    await vi.waitFor(() => expect(api.queue.counts.inProgress).toBe(0));
+    expect((await retry()).status).toBe(200);
+  });
+
   it('does nothing for a job that is well', async () => {
     const api = await serveApi();
     const { json } = await runSync(api, { do: 'echo' });

@@ -58,8 +58,9 @@ describe('a webhook', () => {
     network.names['hooks.example.com'] = ['10.0.0.1'];
     const api = await serveApi({ webhooks });
     await api.ask('POST', '/runsync', BODY);
-    await api.close(0);
+    await api.close(0); // which waits for what is under way
     expect(posts).toEqual([]);
+    expect(network.resolved).toEqual(['hooks.example.com']); // once: it is not tried again
     expect(network.dialled).toEqual([]);
   });
 
