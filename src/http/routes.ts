@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { z } from 'zod';
 import { jobHeaders, type KeyCheck } from './access.ts';
@@ -38,11 +38,21 @@ const answers = { 200: jobAnswerSchema, '4xx': errorSchema, '5xx': errorSchema }
 const byHeader = { access: 'header' } as const;
 const byBody = { access: 'body' } as const;
 
+const typed = (app: FastifyInstance) => app.withTypeProvider<ZodTypeProvider>();
+type App = ReturnType<typeof typed>;
+
 /** The endpoint's routes, as RunPod has them. */
 export const endpointRoutes: FastifyPluginAsync<RouteOptions> = async (plain, options) => {
-  const { queue, isDocumented } = options;
-  const app = plain.withTypeProvider<ZodTypeProvider>();
-  const hide = !isDocumented;
+  const app = typed(plain);
+  submitRoutes(app, options);
+  followRoutes(app, options);
+  changeRoutes(app, options);
+  stateRoutes(app, options);
+};
+
+/** Jobs come in. */
+function submitRoutes(app: App, options: RouteOptions): void {
+  const hide = !options.isDocumented;
   const body = jobRequestSchema(options.input);
 
   app.post(
@@ -77,6 +87,11 @@ export const endpointRoutes: FastifyPluginAsync<RouteOptions> = async (plain, op
       return job.answer();
     },
   );
+}
+
+/** How a job is. */
+function followRoutes(app: App, { queue, isDocumented, streamWaitMs }: RouteOptions): void {
+  const hide = !isDocumented;
 
   app.route({
     method: ['GET', 'POST'],
@@ -116,11 +131,16 @@ export const endpointRoutes: FastifyPluginAsync<RouteOptions> = async (plain, op
     },
     handler: async ({ params }) => {
       const job = queue.find(params.id);
-      const reports = await job.read(options.streamWaitMs);
+      const reports = await job.read(streamWaitMs);
       const stream = reports.map((output) => ({ output }));
       return { id: job.id, status: job.status, stream };
     },
   });
+}
+
+/** What happens to jobs. */
+function changeRoutes(app: App, { queue, isDocumented }: RouteOptions): void {
+  const hide = !isDocumented;
 
   app.post(
     '/cancel/:id',
@@ -153,12 +173,6 @@ export const endpointRoutes: FastifyPluginAsync<RouteOptions> = async (plain, op
     },
   );
 
-  app.get(
-    '/health',
-    { config: byHeader, schema: { hide, summary: 'Counts', response: { 200: healthSchema } } },
-    async () => ({ jobs: queue.counts, workers: workersOf(queue, options.concurrency) }),
-  );
-
   app.post(
     '/purge-queue',
     {
@@ -167,13 +181,24 @@ export const endpointRoutes: FastifyPluginAsync<RouteOptions> = async (plain, op
     },
     async () => ({ removed: queue.purge(), status: 'completed' as const }),
   );
+}
+
+/** How the endpoint is. */
+function stateRoutes(app: App, { queue, isDocumented, concurrency }: RouteOptions): void {
+  const hide = !isDocumented;
+
+  app.get(
+    '/health',
+    { config: byHeader, schema: { hide, summary: 'Counts', response: { 200: healthSchema } } },
+    async () => ({ jobs: queue.counts, workers: workersOf(queue, concurrency) }),
+  );
 
   app.get(
     '/ping',
     { config: { access: 'open' }, schema: { hide, summary: '200 ready, 204 still loading' } },
     async (_request, reply: FastifyReply) => await reply.code(queue.isReady ? 200 : 204).send(),
   );
-};
+}
 
 function submit(
   request: FastifyRequest,

@@ -114,17 +114,7 @@ export async function startApi(options: ApiOptions): Promise<LocalApi> {
 
 async function createApp(options: ApiOptions, limits: ApiLimits) {
   const { isKey, handler, log, input, ready = Promise.resolve() } = options;
-  const app: FastifyInstance = fastify({
-    requestTimeout: limits.requestMs,
-    keepAliveTimeout: limits.idleMs,
-    forceCloseConnections: 'idle',
-    http: { headersTimeout: limits.headersMs, connectionsCheckingInterval: 2000 },
-    bodyLimit: 4096, // of the routes that take none
-    routerOptions: { maxParamLength: 16_384 }, // of what fits, none is too long to be not found
-  });
-  app.server.maxConnections = limits.maxConnections;
-  app.setValidatorCompiler(validatorCompiler);
-  app.setSerializerCompiler(serializerCompiler);
+  const app = createServer(limits);
   guardAccess(app, isKey);
   readJsonBodies(app);
 
@@ -159,6 +149,21 @@ async function createApp(options: ApiOptions, limits: ApiLimits) {
     return await reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   });
   return { app, queue, metrics, webhooks };
+}
+
+function createServer(limits: ApiLimits): FastifyInstance {
+  const app: FastifyInstance = fastify({
+    requestTimeout: limits.requestMs,
+    keepAliveTimeout: limits.idleMs,
+    forceCloseConnections: 'idle',
+    http: { headersTimeout: limits.headersMs, connectionsCheckingInterval: 2000 },
+    bodyLimit: 4096, // of the routes that take none
+    routerOptions: { maxParamLength: 16_384 }, // of what fits, none is too long to be not found
+  });
+  app.server.maxConnections = limits.maxConnections;
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+  return app;
 }
 
 function noWebhooks(): never {

@@ -1,3 +1,4 @@
+import { globSync } from 'node:fs';
 import path from 'node:path';
 import { execa } from 'execa';
 import runpodSdk from 'runpod-sdk';
@@ -77,13 +78,17 @@ describe('runpod for Python', () => {
   const config = readConfig(process.env);
   const script = path.join(import.meta.dirname, '..', 'fixtures', 'clients', 'runpod_client.py');
 
+  /** `bootstrap` names it, and leaves it there. */
+  const [bootstrapped = 'uv'] = globSync(path.join(config.workspace, 'tools', 'uv-*', 'bin', 'uv'));
+  const uv = config.uv ?? bootstrapped;
+
   /** With the package from its registry, in an environment that uv makes and keeps in its cache. */
   async function seen(api: Api): Promise<Record<string, unknown>> {
     const python = path.join(config.workspace, 'venv', 'bin', 'python');
     const made = ['--isolated', '--no-project', '--python', python, '--with', 'runpod==1.12.0'];
     const args = ['run', ...made, 'python', script, KEY, 'wrong'];
     const env = { ...uvEnvironment(config), RUNPOD_ENDPOINT_BASE_URL: `${api.url}/v2` };
-    const { stdout } = await execa(config.uv ?? 'uv', args, { env });
+    const { stdout } = await execa(uv, args, { env });
     return JSON.parse(stdout.split('\n').at(-1) ?? '');
   }
 
