@@ -42,6 +42,13 @@ export class PlatformKey {
     return spellings.reduce((rest, spelling) => rest.replaceAll(spelling, HIDDEN), text);
   }
 
+  /** An error that came from outside; one that repeats the key, anywhere in it, becomes its text. */
+  redactError(error: unknown): unknown {
+    const text = inspect(error);
+    const redacted = this.redact(text);
+    return redacted === text ? error : new Error(redacted);
+  }
+
   toString(): string {
     return HIDDEN;
   }

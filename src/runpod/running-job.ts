@@ -156,9 +156,11 @@ export class RunningJob {
       });
       return this.#fitting(resultOf(output));
     } catch (error) {
-      if (this.isWanted) this.#observe({ type: 'handler-threw', id: this.id, error });
+      const { key } = platform;
+      const told = key.redactError(error);
+      if (this.isWanted) this.#observe({ type: 'handler-threw', id: this.id, error: told });
       const message = error instanceof Error ? error.message : String(error);
-      return this.#fitting(failureOf(platform.key.redact(message)));
+      return this.#fitting(failureOf(key.redact(message)));
     }
   }
 
