@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { Handler, JobStopped } from '../../src/runpod/handler.ts';
 import { startChild } from './child.ts';
@@ -122,6 +123,7 @@ describe('stopping', () => {
     });
     await platform.until(() => platform.isHolding('job-take'));
     worker.stop();
+    await sleep(100); // it does not come at once
     platform.queue(job('a'), job('b'));
     expect(await ended).toMatchObject({ counts: { taken: 1, delivered: 1 } });
   });
