@@ -14,6 +14,8 @@ export interface PingData {
   readonly userAgent: string;
   readonly wireVersion: string;
   readonly intervalMs: number;
+  /** What the main thread has told before: true of the first ping too. */
+  readonly orders: readonly PingOrder[];
 }
 
 /** What the main thread tells it. */
@@ -80,14 +82,17 @@ function report(message: PingReport): void {
 }
 
 if (parentPort) {
+  const data = workerData as PingData;
   const state: State = { jobs: [], unfit: null, wake: new AbortController() };
-  parentPort.on('message', (order: PingOrder) => {
+  const hear = (order: PingOrder) => {
     if (order.type === 'jobs') {
       state.jobs = order.ids;
     } else {
       state.unfit = { check: order.check, reason: order.reason };
       state.wake.abort();
     }
-  });
-  await pingForever(workerData as PingData, state);
+  };
+  data.orders.forEach(hear);
+  parentPort.on('message', hear);
+  await pingForever(data, state);
 }

@@ -25,7 +25,7 @@ export interface PingerOptions {
 
 /** Tells the platform that we are alive, and what we work on. */
 export class Pinger {
-  readonly #data: PingData;
+  readonly #data: Omit<PingData, 'orders'>;
   readonly #observer: Observer;
   readonly #told = Promise.withResolvers<void>();
   #thread: Worker | undefined;
@@ -44,7 +44,9 @@ export class Pinger {
   /** The first ping goes out at once. Harmless when it was started already. */
   start(): void {
     if (this.#thread) return;
-    const thread = new Worker(THREAD, { workerData: this.#data, env: {}, name: 'runpod-ping' });
+    const orders = this.#unfit ? [this.#jobs, this.#unfit] : [this.#jobs];
+    const workerData: PingData = { ...this.#data, orders };
+    const thread = new Worker(THREAD, { workerData, env: {}, name: 'runpod-ping' });
     this.#thread = thread;
     thread.on('message', (report: PingReport) => this.#hear(report));
     thread.on('error', (error) => this.#fail(String(error)));
@@ -54,8 +56,6 @@ export class Pinger {
       this.#cancelRestart = afterAwake(RESTART_MS, () => this.start());
     });
     thread.unref();
-    this.#tell(this.#unfit);
-    this.#tell(this.#jobs);
   }
 
   /** What is worked on from now on. */
