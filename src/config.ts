@@ -7,6 +7,7 @@ import { DEFAULT_MODEL, RELEASED_MODELS, SUPPORTED_MODELS } from './models.ts';
 import { type Mount, readMounts } from './mounts.ts';
 import { parseAllowList } from './net/allow.ts';
 import type { FetchPolicy } from './net/fetch.ts';
+import { Secret } from './secret.ts';
 import { findWorkspace, type Workspace } from './workspace.ts';
 
 /** Upstream's commit that everything here was measured against. */
@@ -23,6 +24,7 @@ const flag = z
   .transform((value) => ['1', 'true', 'yes'].includes(value));
 /** An image is held in memory as a whole, several at a time. */
 const FETCH_BYTES_BOUND = 2 ** 30;
+const bytes = z.coerce.number().int().min(1000);
 const seconds = z.coerce.number().positive().max(86_400);
 
 /**
@@ -70,6 +72,25 @@ export const settings = z.object({
   LOTUS_PROFILE: z.enum(PROFILES).optional().meta({
     description:
       "Which Python packages: `runtime` is what the model needs, `full` upstream's own scripts too, `cpu` has no CUDA. Default: what is installed, else `runtime`",
+  }),
+  LOTUS_API_KEY: z.string().optional().meta({
+    description:
+      'What every job must bring, as `api_key` or in the header `lotus-api-key`. Unset: every job is answered with Unauthorized, and the local API does not start',
+  }),
+  LOTUS_CONCURRENCY: z.coerce.number().int().min(1).max(64).default(3).meta({
+    description:
+      'Jobs that are worked on at the same time: one in the model, while the one after it is fetched and decoded and the one before it is encoded',
+  }),
+  LOTUS_SHUTDOWN_GRACE: z.coerce.number().min(0).max(3600).default(30).meta({
+    description: 'Seconds that jobs have to finish after SIGTERM',
+  }),
+  LOTUS_RUN_LIMIT: bytes.default(10_000_000).meta({
+    description:
+      "Bytes that an answer to /run may have; a larger one goes without its picture. Default: RunPod's limit",
+  }),
+  LOTUS_RUNSYNC_LIMIT: bytes.default(20_000_000).meta({
+    description:
+      "The same for /runsync, whose jobs' ids begin with `sync-`. Default: RunPod's limit",
   }),
   LOTUS_FLASH_ATTN: z.string().default('auto').meta({
     description:
@@ -175,6 +196,10 @@ export const SECRETS = [
   'BUCKET_SECRET_ACCESS_KEY',
 ] as const;
 
+export function isSecret(name: string): boolean {
+  return (SECRETS as readonly string[]).includes(name);
+}
+
 export type Settings = z.infer<typeof settings>;
 
 /** The configuration: settings with what follows from them. Read once, frozen. */
@@ -184,6 +209,12 @@ export interface Config {
   readonly location: Workspace;
   /** The packages that were asked for by name. */
   readonly profile: (typeof PROFILES)[number] | undefined;
+  /** What every job must bring; null: nobody gets in. */
+  readonly apiKey: Secret | null;
+  readonly concurrency: number;
+  readonly shutdownGraceMs: number;
+  /** Bytes of JSON that an answer may have, by how the job came. */
+  readonly answerLimits: { readonly run: number; readonly runsync: number };
   /** `auto`, `off`, or where the wheel is. */
   readonly flashAttn: string;
   readonly model: {
@@ -234,6 +265,10 @@ export function readConfig(env: Environment, mounts: readonly Mount[] = readMoun
     workspace,
     location,
     profile: set.LOTUS_PROFILE,
+    apiKey: set.LOTUS_API_KEY === undefined ? null : new Secret(set.LOTUS_API_KEY),
+    concurrency: set.LOTUS_CONCURRENCY,
+    shutdownGraceMs: set.LOTUS_SHUTDOWN_GRACE * 1000,
+    answerLimits: { run: set.LOTUS_RUN_LIMIT, runsync: set.LOTUS_RUNSYNC_LIMIT },
     flashAttn: set.LOTUS_FLASH_ATTN,
     model: readModel(set),
     ...readUpstream(set, workspace),
@@ -305,7 +340,8 @@ function describeIssues(error: z.ZodError, given: Record<string, unknown>): stri
   return error.issues
     .map((issue) => {
       const name = String(issue.path[0]);
-      return `${name}=${JSON.stringify(given[name])}: ${issue.message}`;
+      const value = isSecret(name) ? '(hidden)' : JSON.stringify(given[name]);
+      return `${name}=${value}: ${issue.message}`;
     })
     .join('\n');
 }

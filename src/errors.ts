@@ -20,6 +20,7 @@ export const ERROR_STATUS = {
   non_finite_map: 500,
   model_unavailable: 503,
   out_of_memory: 503,
+  shutting_down: 503,
 } as const;
 
 export type ErrorCode = keyof typeof ERROR_STATUS;
@@ -30,6 +31,7 @@ const RETRYABLE: ReadonlySet<ErrorCode> = new Set([
   'worker_crashed',
   'out_of_memory',
   'model_unavailable',
+  'shutting_down',
 ]);
 
 /**

@@ -42,6 +42,10 @@ describe('readConfig with nothing set', () => {
       workspace: WORKSPACE,
       location: { path: WORKSPACE, origin: 'home', mount: DISK, fault: null },
       profile: undefined,
+      apiKey: null,
+      concurrency: 3,
+      shutdownGraceMs: 30_000,
+      answerLimits: { run: 10_000_000, runsync: 20_000_000 },
       flashAttn: 'auto',
       model: { id: DEFAULT_MODEL, name: DEFAULT_MODEL, revision: null, prediction: 'disparity' },
       upstreamDir: `${WORKSPACE}/upstream/${COMMIT}`,
@@ -71,7 +75,7 @@ describe('readConfig with nothing set', () => {
   });
 
   it('does not mind other variables', () => {
-    const others = { PATH: '/usr/bin', LOTUS_API_KEY: 'k', LOTUS_UNHEARD_OF: 'x', device: 'tpu' };
+    const others = { PATH: '/usr/bin', LOTUS_UNHEARD_OF: 'x', device: 'tpu' };
     expect(read(others)).toEqual(read({}));
   });
 
@@ -96,6 +100,11 @@ describe('every setting', () => {
     LOTUS_UPSTREAM_URL: ['/mirror', (c) => c.upstreamSource?.url, '/mirror'],
     LOTUS_UPSTREAM_COMMIT: [OTHER_COMMIT, (c) => c.upstreamSource?.commit, OTHER_COMMIT],
     LOTUS_PROFILE: ['full', (c) => c.profile, 'full'],
+    LOTUS_API_KEY: ['sk-mine', (c) => c.apiKey?.reveal(), 'sk-mine'],
+    LOTUS_CONCURRENCY: ['5', (c) => c.concurrency, 5],
+    LOTUS_SHUTDOWN_GRACE: ['2', (c) => c.shutdownGraceMs, 2000],
+    LOTUS_RUN_LIMIT: ['5000', (c) => c.answerLimits.run, 5000],
+    LOTUS_RUNSYNC_LIMIT: ['5000', (c) => c.answerLimits.runsync, 5000],
     LOTUS_FLASH_ATTN: ['off', (c) => c.flashAttn, 'off'],
     LOTUS_DEVICE: ['cpu', (c) => c.device, 'cpu'],
     LOTUS_DTYPE: ['float32', (c) => c.dtype, 'float32'],

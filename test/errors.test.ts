@@ -26,7 +26,7 @@ const CONTRACT: Record<number, ErrorCode[]> = {
   408: ['timed_out'],
   499: ['cancelled'],
   500: ['internal', 'worker_crashed', 'non_finite_map'],
-  503: ['model_unavailable', 'out_of_memory'],
+  503: ['model_unavailable', 'out_of_memory', 'shutting_down'],
 };
 
 const codes = Object.keys(ERROR_STATUS) as ErrorCode[];
@@ -47,6 +47,7 @@ describe('LotusError', () => {
     expect(retryable.toSorted()).toEqual([
       'model_unavailable',
       'out_of_memory',
+      'shutting_down',
       'timed_out',
       'worker_crashed',
     ]);

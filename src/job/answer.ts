@@ -31,7 +31,8 @@ export interface Facts {
 
 /** A job's answer: the picture, and the facts. */
 export interface Answer extends Facts {
-  image_base64: string;
+  /** The grey PNG; null where the answer would be larger than it may be. */
+  image_base64: string | null;
   file_path: string;
 }
 

@@ -1,5 +1,6 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { LotusError } from '../errors.ts';
+import type { Secret } from '../secret.ts';
 
 /** The header that bears the key, in any case. */
 export const KEY_HEADER = 'lotus-api-key';
@@ -23,7 +24,7 @@ const MAX_VALUES = 8;
  *
  * @throws LotusError `unauthorized`
  */
-export function authorize(job: KeyBearer, serverKey: string | undefined): void {
+export function authorize(job: KeyBearer, serverKey: Secret | null): void {
   const matches = keysOf(job).filter((key) => isServerKey(key, serverKey));
   if (matches.length === 0) {
     throw new LotusError('unauthorized', 'Unauthorized'); // the text is part of the contract
@@ -31,9 +32,10 @@ export function authorize(job: KeyBearer, serverKey: string | undefined): void {
 }
 
 /** Whether a key is the server's. Takes the same time whatever it is; without a key on the server, none is. */
-export function isServerKey(key: string, serverKey: string | undefined): boolean {
-  const isEqual = timingSafeEqual(digest(key), digest(serverKey ?? ''));
-  return isEqual && serverKey !== undefined && serverKey.trim() !== '';
+export function isServerKey(key: string, serverKey: Secret | null): boolean {
+  const wanted = serverKey?.reveal() ?? '';
+  const isEqual = timingSafeEqual(digest(key), digest(wanted));
+  return isEqual && wanted.trim() !== '';
 }
 
 function digest(text: string): Buffer {

@@ -1,50 +1,59 @@
 import path from 'node:path';
 import { LotusError, messageOf } from '../errors.ts';
 import { decodeImage } from '../image/decode.ts';
+import type { Secret } from '../secret.ts';
 import { writeWhole } from '../storage/files.ts';
 import { safeFileName } from '../storage/names.ts';
 import type { DepthMap, RunRequestOptions } from '../worker/model.ts';
 import { type AcquireContext, acquireImage } from './acquire.ts';
 import { type Answer, type Facts, gatherFacts } from './answer.ts';
+import { authorize, type KeyBearer } from './authorize.ts';
 import type { JobContext } from './context.ts';
 import { FORMATS, type OutputFile } from './formats.ts';
 import { choosePolarity } from './polarity.ts';
 import { type JobOptions, type OutputFormat, parseJobInput } from './schema.ts';
 import { Stopwatch } from './stopwatch.ts';
 
+/** A job as it came. */
+export interface JobRequest extends KeyBearer {
+  readonly id: string;
+}
+
 export interface Outcome {
   readonly files: readonly OutputFile[];
   readonly facts: Facts;
 }
 
+/** What a job runs in that a stranger has sent. */
+export interface ServeContext extends JobContext, AcquireContext {
+  /** The key that every job must bring; null: nobody gets in. */
+  readonly apiKey: Secret | null;
+  /** The pictures are saved here, as `<id>.<format>`. */
+  readonly outputDir: string;
+}
+
 /**
- * Run one job: its `input` in, its answer out, both as `docs/job.md` has them. The picture is saved as
- * `<outputDir>/<id>.png` first.
+ * Run one job as it came: its answer is what `docs/job.md` says.
  *
  * @throws LotusError with the code that the caller gets.
  */
-export async function runJob(
-  job: { id: string; input: unknown },
-  context: JobContext & AcquireContext & { outputDir: string },
-): Promise<Answer> {
+export async function runJob(job: JobRequest, context: ServeContext): Promise<Answer> {
+  authorize(job, context.apiKey);
   const { image, options } = parseJobInput(job.input);
-  const bytes = await acquireImage(image, context);
+  admitModel(options.model_id, context.modelName);
+  const clock = new Stopwatch();
+  const bytes = await clock.time('acquire', acquireImage(image, context));
   const stem = path.join(context.outputDir, safeFileName(job.id));
-  const { files, facts } = await inferImage(
-    bytes,
-    options,
-    (format) => `${stem}.${format}`,
-    context,
-  );
-  const png = files.find((file) => file.format === 'png');
-  if (!png) throw new Error('png is always made');
-  return { image_base64: png.bytes.toString('base64'), file_path: png.path, ...facts };
+  const pathOf = (format: OutputFormat) => `${stem}.${format}`;
+  const { files, facts } = await inferImage(bytes, options, pathOf, context, clock);
+  return toAnswer(files, facts);
 }
 
 /**
  * Decode an image, run the model on it, encode the map and save its files.
  *
  * @param pathOf where the file of a format goes.
+ * @param clock times the stages; it may have timed some before.
  * @throws LotusError with the code that the caller gets.
  */
 export async function inferImage(
@@ -52,9 +61,8 @@ export async function inferImage(
   options: JobOptions,
   pathOf: (format: OutputFormat) => string,
   context: JobContext,
+  clock = new Stopwatch(),
 ): Promise<Outcome> {
-  admitModel(options.model_id, context.modelName);
-  const clock = new Stopwatch();
   const view = choosePolarity(context.prediction, options.disparity);
   const image = await clock.time('image_decode', decodeImage(bytes));
   const map = await context.model.run(image, modelRequest(options, view.inverted, context.signal));
@@ -65,6 +73,12 @@ export async function inferImage(
     files,
     facts: gatherFacts({ map, options, view, files, context, timings: clock.timings() }),
   };
+}
+
+function toAnswer(files: readonly OutputFile[], facts: Facts): Answer {
+  const png = files.find((file) => file.format === 'png');
+  if (!png) throw new Error('png is always made');
+  return { image_base64: png.bytes.toString('base64'), file_path: png.path, ...facts };
 }
 
 async function save({ path: file, bytes }: OutputFile): Promise<void> {

@@ -61,7 +61,7 @@ export class Model {
   readonly #scratch: Scratch;
   #started: Started;
   #turn: Promise<unknown> = Promise.resolve();
-  #hopeless: LotusError | undefined;
+  readonly #lost = new AbortController();
   readonly #stopping = new AbortController();
 
   private constructor(options: ModelOptions, scratch: Scratch, started: Started) {
@@ -93,6 +93,11 @@ export class Model {
   /** The versions of what runs it, and the milliseconds from nothing to ready. */
   get start(): { versions: Hello['versions']; startedInMs: number } {
     return this.#started;
+  }
+
+  /** Aborts when the model cannot be had any more, with the LotusError as its reason: every further run gets that. */
+  get lost(): AbortSignal {
+    return this.#lost.signal;
   }
 
   /**
@@ -165,7 +170,7 @@ export class Model {
   }
 
   async #revive(): Promise<void> {
-    if (this.#hopeless) throw this.#hopeless;
+    this.#lost.signal.throwIfAborted();
     if (this.#started.process.isUsable) return;
     await this.#started.process.stop(); // its memory must be free before the next one loads
     this.#options.log.warn('starting the model process again');
@@ -174,8 +179,8 @@ export class Model {
       this.#started = await startProcess({ ...this.#options, signal });
     } catch (error) {
       if (isCancelled(error)) throw error;
-      this.#hopeless = asLotusError(error);
-      throw this.#hopeless;
+      this.#lost.abort(asLotusError(error));
+      this.#lost.signal.throwIfAborted();
     }
   }
 }

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { LotusError } from '../../src/errors.ts';
 import { authorize, type KeyBearer } from '../../src/job/authorize.ts';
+import { Secret } from '../../src/secret.ts';
 
 const KEY = 'sk-a-key-of-the-server';
 
@@ -9,7 +10,7 @@ const refusal = (job: unknown) => refusalOf(job, KEY);
 
 function refusalOf(job: unknown, key: string | undefined): LotusError {
   try {
-    authorize(job as KeyBearer, key);
+    authorize(job as KeyBearer, key === undefined ? null : new Secret(key));
   } catch (error) {
     return error as LotusError;
   }
@@ -35,7 +36,7 @@ describe('authorize', () => {
     ['the header, beside a wrong field', inHeader({ 'lotus-api-key': KEY }, { api_key: 'no' })],
     ['the header, beside an input that is none', inHeader({ 'lotus-api-key': KEY }, 'text')],
   ])('admits the key in %s', (_where, job) => {
-    expect(authorize(job as KeyBearer, KEY)).toBeUndefined();
+    expect(authorize(job as KeyBearer, new Secret(KEY))).toBeUndefined();
   });
 
   it.each([

@@ -7,6 +7,7 @@ import { readConfig } from '../../src/config.ts';
 import { runJob } from '../../src/job/run.ts';
 import { provision } from '../../src/provision/provision.ts';
 import { FOR_THE_MODEL } from '../../src/provision/steps.ts';
+import { Secret } from '../../src/secret.ts';
 import { Model } from '../../src/worker/model.ts';
 import { IMAGES } from '../cli/cli.ts';
 import { recordingLog } from '../worker/programs.ts';
@@ -38,9 +39,17 @@ function run(
     signal = new AbortController().signal,
   } = {},
 ) {
-  const input = { image_base64: photo, processing_res: 128, ...options };
+  const input = { api_key: 'key', image_base64: photo, processing_res: 128, ...options };
   const { fetch } = readConfig({});
-  const context = { model, modelName: 'sample', prediction, outputDir, fetch, signal };
+  const context = {
+    apiKey: new Secret('key'),
+    model,
+    modelName: 'sample',
+    prediction,
+    outputDir,
+    fetch,
+    signal,
+  };
   return runJob({ id, input }, context);
 }
 
@@ -52,8 +61,11 @@ const floats = async (file: string | undefined) => {
   );
 };
 
-const pixels = (base64: string) =>
-  sharp(Buffer.from(base64, 'base64')).toColourspace('b-w').raw().toBuffer();
+const pixels = (base64: string | null) =>
+  sharp(Buffer.from(base64 ?? '', 'base64'))
+    .toColourspace('b-w')
+    .raw()
+    .toBuffer();
 
 describe('the answer', () => {
   it('has the picture and all that docs/job.md names', async () => {
