@@ -10,6 +10,8 @@ import { NORMALIZE_MODES, RESAMPLE_METHODS } from '../worker/protocol.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
+/** The official SDK's words for how much is logged. */
+const RUNPOD_LEVELS = ['ERROR', 'WARN', 'INFO', 'DEBUG'];
 const EXIT_INTERRUPTED = 130; // as a shell reports Ctrl-C: 128 and SIGINT's number
 
 let heard = true;
@@ -78,6 +80,8 @@ Examples:
   lotus-worker infer photo.jpg               writes depth/photo.png
   lotus-worker infer photos --output maps --format png,npy
   lotus-worker bootstrap                     makes a volume ready and proves it
+  lotus-worker serve                         answers jobs from RunPod's queue
+  lotus-worker serve --http                  answers jobs at http://127.0.0.1:8000
   lotus-worker warmup                        loads the model, runs it once, says what took how long
   lotus-worker doctor                        says why it does not work here
 
@@ -86,6 +90,7 @@ Settings are environment variables; docs/settings.md lists them.`,
   addInfer(program, done);
   addBootstrap(program, done);
   addPrefetch(program, done);
+  addServe(program, done);
   addWarmup(program, done);
   addDoctor(program, done);
   addDemo(program, done);
@@ -147,6 +152,38 @@ goes on. Of any number that start at once one builds and the others wait.`,
     .action(async (flags) => {
       const { bootstrap } = await import('./bootstrap.ts');
       done(await bootstrap(flags));
+    });
+}
+
+function addServe(program: Command, done: (exitCode: number) => void): void {
+  program
+    .command('serve')
+    .description("Answer jobs: from RunPod's queue, or by the local API.")
+    .option('--http', "the local API, in the shape of RunPod's own")
+    .option('--host <address>', 'where the local API listens (default: 127.0.0.1)')
+    .option('--port <number>', 'and at which port (default: 8000)', integer)
+    .option('--no-warmup', 'do not run the model before the first job')
+    .addOption(modelOption())
+    .addOption(sampleOption())
+    .addOption(new Option('--test_input <json>', 'run one job, print its answer, and exit'))
+    .addOption(new Option('--rp_serve_api', 'as --http').hideHelp())
+    .addOption(new Option('--rp_api_host <address>', 'as --host').hideHelp())
+    .addOption(new Option('--rp_api_port <number>', 'as --port').argParser(integer).hideHelp())
+    .addOption(new Option('--rp_api_concurrency <number>').argParser(integer).hideHelp())
+    .addOption(new Option('--rp_log_level <level>').choices(RUNPOD_LEVELS).hideHelp())
+    .addOption(new Option('--rp_debugger').hideHelp())
+    .addHelpText(
+      'after',
+      `
+Without a flag, jobs come from RunPod's queue where RUNPOD_WEBHOOK_GET_JOB is set, else from a
+test_input.json in this folder (one job), else by the local API. RunPod's own flags (--rp_serve_api,
+--rp_api_host, --rp_api_port, --rp_api_concurrency, --rp_log_level, --rp_debugger, --test_input) work too.
+
+SIGTERM and Ctrl-C finish what runs and deliver it; the second one exits at once.`,
+    )
+    .action(async (flags) => {
+      const { serve } = await import('./serve.ts');
+      done(await serve(flags));
     });
 }
 

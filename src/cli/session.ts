@@ -12,6 +12,8 @@ import type { Terminal } from './terminal.ts';
 export interface SettingFlags {
   sample?: boolean;
   model?: string;
+  /** Settings that the command's own flags stand for. */
+  settings?: Environment;
 }
 
 /** What a command works with. */
@@ -36,6 +38,7 @@ export async function openSession(
   const env: Environment = {
     ...process.env,
     ...(!isQuiet && { LOTUS_LOG_LEVEL: 'info' }),
+    ...flags.settings,
     ...(flags.sample && { LOTUS_SAMPLE: '1' }),
     ...(flags.model !== undefined && otherModel(flags.model)),
   };

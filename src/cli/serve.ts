@@ -1,0 +1,61 @@
+import type { Environment } from '../config.ts';
+import { chooseMode, type ServeFlags as ModeFlags } from '../serve/mode.ts';
+import { serveJobs } from '../serve/serve.ts';
+import type { Model } from '../worker/model.ts';
+import {
+  interruptSignal,
+  openSession,
+  type Session,
+  type SettingFlags,
+  startModel,
+} from './session.ts';
+import { Terminal } from './terminal.ts';
+import { measure } from './warmup.ts';
+
+export interface ServeFlags extends Omit<SettingFlags, 'settings'>, ModeFlags {
+  warmup: boolean;
+  rp_log_level?: string;
+  rp_debugger?: boolean;
+  rp_api_concurrency?: number;
+}
+
+/**
+ * `lotus-worker serve`: jobs from RunPod's queue, from `test_input.json`, or by the local API.
+ *
+ * @returns the exit code: 0 when told to end, 1 when the model was lost or a test job failed.
+ * @throws UsageError, SetupError, or LotusError when the model cannot be had.
+ */
+export async function serve(flags: ServeFlags): Promise<number> {
+  const settings = settingsOf(flags);
+  const session = await openSession({ ...flags, settings }, new Terminal(), { logsSteps: true });
+  const mode = await chooseMode(flags, session.env, process.cwd());
+  const signal = interruptSignal();
+  return await serveJobs(mode, {
+    ...session,
+    signal,
+    start: () => startModel(session, signal),
+    warm: (model) => (flags.warmup ? warm(session, model, signal) : Promise.resolve()),
+    print: (line) => session.terminal.result(line),
+  });
+}
+
+/** The settings that the official SDK's flags stand for. */
+function settingsOf({ rp_log_level, rp_debugger, rp_api_concurrency }: ServeFlags): Environment {
+  const level = rp_debugger ? 'debug' : rp_log_level?.toLowerCase();
+  return {
+    ...(level !== undefined && { LOTUS_LOG_LEVEL: level }),
+    ...(rp_api_concurrency !== undefined && { LOTUS_CONCURRENCY: String(rp_api_concurrency) }),
+  };
+}
+
+/** Run the model once, so that the first job need not wait for what a first run costs. */
+export async function warm(session: Session, model: Model, signal: AbortSignal): Promise<void> {
+  const { config, log } = session;
+  try {
+    const { run, start_ms } = await measure(model, config.model.name, signal);
+    log.info({ start_ms, run_ms: run.timings_ms }, 'warmed up');
+  } catch (error) {
+    // A smaller image may well run, and whether the model is lost is for others to see.
+    if (!signal.aborted) log.warn({ err: error }, 'the warm-up failed');
+  }
+}

@@ -1,0 +1,59 @@
+import { once } from 'node:events';
+import { messageOf, UsageError } from '../errors.ts';
+import { startApi } from '../http/server.ts';
+import { isServerKey } from '../job/authorize.ts';
+import { jobInputSchema } from '../job/schema.ts';
+import type { Handler } from '../runpod/handler.ts';
+import { type Service, withModel } from './serve.ts';
+
+interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/**
+ * Answer jobs by HTTP until told to stop, or until the model is lost. It listens at once, takes jobs while the model
+ * is loading, and runs them when it is there.
+ *
+ * @returns the exit code.
+ * @throws UsageError without a key or when it cannot listen, SetupError or LotusError when the model cannot be had.
+ */
+export async function serveHttp(address: Address, service: Service): Promise<number> {
+  const { config, log, signal, print } = service;
+  const { apiKey } = config;
+  if (apiKey === null) {
+    throw new UsageError('LOTUS_API_KEY is not set: set it to the key that callers must bring.');
+  }
+  const loaded = Promise.withResolvers<Handler>();
+  loaded.promise.catch(() => {}); // that the model cannot be had is told below
+  const api = await startApi({
+    ...address,
+    handler: async (job, context) => (await loaded.promise)(job, context),
+    ready: loaded.promise,
+    isKey: (key) => isServerKey(key, apiKey),
+    input: jobInputSchema,
+    log,
+    limits: {
+      concurrency: config.concurrency,
+      maxOutputBytes: config.answerLimits.run,
+      maxSyncOutputBytes: config.answerLimits.runsync,
+    },
+    webhooks: { policy: config.fetch },
+  }).catch((error) => {
+    throw new UsageError(`cannot listen at ${address.host}:${address.port}: ${messageOf(error)}`);
+  });
+  print(`listening at ${api.url}`);
+  try {
+    return await withModel(service, async ({ lost }, handler) => {
+      loaded.resolve(handler);
+      log.info('taking jobs');
+      const over = AbortSignal.any([signal, lost]);
+      if (!over.aborted) await once(over, 'abort');
+      await api.close(config.shutdownGraceMs);
+      return lost.aborted ? 1 : 0;
+    });
+  } catch (error) {
+    await api.close(0);
+    throw error;
+  }
+}

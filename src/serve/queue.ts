@@ -1,0 +1,64 @@
+import { isCancelled, messageOf, SetupError } from '../errors.ts';
+import type { Handler } from '../runpod/handler.ts';
+import type { Platform } from '../runpod/platform.ts';
+import { RunPodWorker } from '../runpod/worker.ts';
+import type { Model } from '../worker/model.ts';
+import { logEvents } from './events.ts';
+import { type Service, withModel } from './serve.ts';
+
+/**
+ * Take jobs from the platform's queue until told to stop, or until the model is lost.
+ *
+ * @returns the exit code: 1 when we are of no use any more, so that the platform starts another worker.
+ * @throws SetupError or LotusError when the model cannot be had; the platform has been told.
+ */
+export async function serveQueue(platform: Platform, service: Service): Promise<number> {
+  if (service.config.apiKey === null) {
+    service.log.error('LOTUS_API_KEY is not set: every job will be answered with Unauthorized');
+  }
+  let isServing = false;
+  try {
+    return await withModel(service, async (model, handler) => {
+      isServing = true;
+      return await takeJobs(newWorker(platform, service, handler), platform, model, service);
+    });
+  } catch (error) {
+    if (!isServing && !isCancelled(error)) await tellUnfit(platform, service, error);
+    throw error;
+  }
+}
+
+async function takeJobs(
+  worker: RunPodWorker,
+  { workerId }: Platform,
+  { lost }: Model,
+  { config, log, signal }: Service,
+): Promise<number> {
+  const giveUp = () => void worker.unfit('model', messageOf(lost.reason));
+  const stop = () => worker.stop();
+  lost.addEventListener('abort', giveUp, { once: true });
+  signal.addEventListener('abort', stop, { once: true });
+  if (lost.aborted) giveUp();
+  if (signal.aborted) stop();
+  log.info({ worker: workerId, concurrency: config.concurrency }, 'taking jobs');
+  const { reason, counts } = await worker.run();
+  log.info({ reason, ...counts }, 'no more jobs');
+  return reason === 'unfit' ? 1 : 0;
+}
+
+/** Tell the platform that this worker will never take a job, and why. */
+async function tellUnfit(platform: Platform, service: Service, error: unknown): Promise<void> {
+  const worker = newWorker(platform, service, () => Promise.reject(error));
+  await worker.unfit(error instanceof SetupError ? 'setup' : 'model', messageOf(error));
+}
+
+function newWorker(platform: Platform, { config, log }: Service, handler: Handler): RunPodWorker {
+  return new RunPodWorker({
+    platform,
+    handler,
+    concurrency: config.concurrency,
+    limits: config.answerLimits,
+    timing: { graceMs: config.shutdownGraceMs },
+    observer: logEvents(log),
+  });
+}

@@ -1,0 +1,74 @@
+import path from 'node:path';
+import type { Config } from '../config.ts';
+import { isCancelled } from '../errors.ts';
+import { runJob } from '../job/run.ts';
+import type { Log } from '../log.ts';
+import type { Handler } from '../runpod/handler.ts';
+import type { Model } from '../worker/model.ts';
+import { jobHandler } from './handler.ts';
+import { serveHttp } from './http.ts';
+import type { Mode } from './mode.ts';
+import { serveQueue } from './queue.ts';
+import { serveTestJob } from './test-input.ts';
+
+/** What jobs are served with, wherever they come from. */
+export interface Service {
+  readonly config: Config;
+  readonly log: Log;
+  /** Aborts when we are to end. */
+  readonly signal: AbortSignal;
+  /** Starts the model. */
+  start(): Promise<Model>;
+  /** Runs the model once. It throws nothing: a worker whose first run fails may still be of use. */
+  warm(model: Model): Promise<void>;
+  /** Gets the answer of a test job, and where the local API is. */
+  print(line: string): void;
+}
+
+/**
+ * Start the model, once, and answer jobs with it until told to end.
+ *
+ * @returns the exit code: 0 when told to end, also before the model was there; 1 when it was lost.
+ * @throws UsageError, SetupError or LotusError when it cannot begin. The platform has been told.
+ */
+export async function serveJobs(mode: Mode, service: Service): Promise<number> {
+  try {
+    switch (mode.kind) {
+      case 'queue':
+        return await serveQueue(mode.platform, service);
+      case 'http':
+        return await serveHttp(mode, service);
+      case 'test':
+        return await serveTestJob(mode.job, service);
+    }
+  } catch (error) {
+    if (isCancelled(error) && service.signal.aborted) return 0;
+    throw error;
+  }
+}
+
+/** Start the model and warm it up, do something with it and what answers jobs by it, and stop it. */
+export async function withModel<T>(
+  service: Service,
+  use: (model: Model, handler: Handler) => Promise<T>,
+): Promise<T> {
+  const model = await service.start();
+  try {
+    await service.warm(model);
+    return await use(model, handlerFor(model, service));
+  } finally {
+    await model.stop();
+  }
+}
+
+function handlerFor(model: Model, { config, log }: Service): Handler {
+  const context = {
+    model,
+    modelName: config.model.name,
+    prediction: config.model.prediction,
+    apiKey: config.apiKey,
+    fetch: config.fetch,
+    outputDir: path.join(config.workspace, 'output_images'),
+  };
+  return jobHandler({ run: (job, signal) => runJob(job, { ...context, signal }), log });
+}

@@ -1,0 +1,192 @@
+import { cp, readdir, readFile, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { SAMPLE_ROOT } from '../../src/app.ts';
+import { temporaryFolder } from '../cli/cli.ts';
+import { API_KEY, goodInput, logLines, startWorker, terminate } from './rig.ts';
+
+const jobLines = (lines: Record<string, unknown>[]) => lines.filter(({ msg }) => msg === 'job');
+
+describe('lotus-worker serve, on the queue', () => {
+  it('answers every job with its map or with what is wrong with it, a line in the log for each', async () => {
+    const { platform, results, end } = await startWorker();
+    const input = await goodInput();
+    platform.queue(
+      { id: 'good', input },
+      { id: 'sync-good', input: { ...input, disparity: false, output_formats: ['npy'] } },
+      {
+        id: 'by-header',
+        input: { ...input, api_key: null },
+        http: { headers: { 'LOTUS-API-KEY': API_KEY } },
+      },
+      { id: 'no-key', input: { ...input, api_key: undefined } },
+      { id: 'wrong-key', input: { ...input, api_key: 'sk-of-nobody' } },
+      { id: 'no-image', input: { api_key: API_KEY } },
+      { id: 'no-base64', input: { ...input, image_base64: '!' } },
+      { id: 'typo', input: { ...input, procesing_res: 64 } },
+      {
+        id: 'inside',
+        input: { api_key: API_KEY, image_url: 'http://127.0.0.1:1/?token=sk-in-a-url' },
+      },
+      { id: 'model', input: { ...input, model_id: 'somebody/else' } },
+    );
+    const failed = (error: unknown, status: number, code: string) => ({
+      error,
+      output: { status, code },
+    });
+    const [good, sync, byHeader, ...refused] = await results(
+      ...[
+        'good',
+        'sync-good',
+        'by-header',
+        'no-key',
+        'wrong-key',
+        'no-image',
+        'no-base64',
+        'typo',
+        'inside',
+        'model',
+      ],
+    );
+    const answer = { model_id: 'sample', width: 640, height: 427, seed: 0, warnings: [] };
+    expect(good).toEqual({
+      output: expect.objectContaining({ ...answer, polarity: 'near-bright' }),
+    });
+    expect(sync).toEqual({
+      output: expect.objectContaining({ ...answer, polarity: 'far-bright' }),
+    });
+    expect(byHeader).toEqual({ output: expect.objectContaining(answer) });
+    expect(refused).toEqual([
+      failed('Unauthorized', 401, 'unauthorized'),
+      failed('Unauthorized', 401, 'unauthorized'),
+      failed(expect.stringContaining('send image_base64'), 400, 'no_image'),
+      failed(expect.stringContaining('not base64'), 400, 'invalid_image'),
+      failed(expect.stringContaining('procesing_res'), 400, 'invalid_input'),
+      failed(expect.stringContaining('not on the public internet'), 400, 'fetch_refused'),
+      failed(expect.stringContaining('"somebody/else" is not allowed'), 400, 'model_not_allowed'),
+    ]);
+    const { exitCode, stdout, lines } = await end();
+    expect([exitCode, stdout]).toEqual([0, '']);
+    expect(jobLines(lines).map(({ job, outcome, code }) => [job, outcome, code])).toEqual(
+      expect.arrayContaining([
+        ['good', 'completed', undefined],
+        ['no-key', 'failed', 'unauthorized'],
+        ['inside', 'failed', 'fetch_refused'],
+      ]),
+    );
+    expect(jobLines(lines)).toHaveLength(10);
+    const line = jobLines(lines).find(({ job }) => job === 'good');
+    expect(line).toMatchObject({
+      model: 'sample',
+      size: '640x427',
+      bytes: { png: expect.any(Number) },
+    });
+    expect(Object.keys(line?.ms as object)).toEqual(
+      expect.arrayContaining([
+        'acquire',
+        'image_decode',
+        'wait',
+        'model',
+        'image_encode',
+        'save',
+        'total',
+      ]),
+    );
+  });
+
+  it('asks for jobs and pings only when the model is ready, and again as long as it lives', async () => {
+    const { platform, until, end } = await startWorker();
+    await until(() => platform.requestsTo('/ping/').length > 2);
+    const { lines } = await end();
+    const order = lines
+      .map(({ msg }) => msg)
+      .filter((msg) => ['the model is ready', 'warmed up', 'taking jobs'].includes(String(msg)));
+    expect(order).toEqual(['the model is ready', 'warmed up', 'taking jobs']);
+    expect(platform.requestsTo('/job-take').length).toBeGreaterThan(0);
+  });
+
+  it('finishes what runs after SIGTERM, delivers it, and takes nothing more', async () => {
+    const { platform, child, until, results } = await startWorker({ LOTUS_CONCURRENCY: '1' });
+    platform.queue({ id: 'slow', input: await goodInput({ processing_res: 1024 }) });
+    await until(() => platform.requestsTo('/job-take').some(({ note }) => note === 'slow'));
+    terminate(child);
+    platform.queue({ id: 'late', input: await goodInput() });
+    expect(await results('slow')).toMatchObject([{ output: { processing_width: 1024 } }]);
+    expect((await child).exitCode).toBe(0);
+    expect(platform.results('late')).toEqual([]);
+  });
+
+  it('leaves the picture out of an answer that would be too large, and says where it is', async () => {
+    const { platform, results } = await startWorker({ LOTUS_RUN_LIMIT: '4000' });
+    platform.queue(
+      { id: 'large', input: await goodInput() },
+      { id: 'sync-large', input: await goodInput() },
+    );
+    const [large, sync] = await results('large', 'sync-large');
+    const output = large?.output as Record<string, string>;
+    expect(output).toMatchObject({
+      image_base64: null,
+      warnings: [expect.stringMatching(/^image_base64 is null: the answer would have \d+ bytes/)],
+    });
+    const picture = (await readFile(output.file_path ?? '')).toString('base64');
+    expect(sync?.output).toMatchObject({ image_base64: picture, warnings: [] });
+  });
+
+  it('lets nobody in without a key of its own', async () => {
+    const { platform, results, end } = await startWorker({ LOTUS_API_KEY: '' });
+    platform.queue({ id: 'any', input: await goodInput({ api_key: '' }) });
+    expect(await results('any')).toEqual([
+      { error: 'Unauthorized', output: { status: 401, code: 'unauthorized' } },
+    ]);
+    expect((await end()).stderr).toContain('LOTUS_API_KEY is not set');
+  });
+
+  it('says why it is unfit, by ping and in the log, when the model cannot be loaded, and takes nothing', async () => {
+    const upstream = path.join(SAMPLE_ROOT, 'upstream');
+    const env = { LOTUS_SAMPLE: '', LOTUS_UPSTREAM_DIR: upstream, MODEL_ID: '/no/such/model' };
+    const { platform, child } = await startWorker(env);
+    const { exitCode, stderr } = await child;
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain('There is no checkpoint in /no/such/model');
+    const [ping] = platform.requestsTo('/ping/');
+    const query = new URLSearchParams(ping?.query);
+    expect([query.get('status'), query.get('check')]).toEqual(['unhealthy', 'model']);
+    expect(query.get('reason')).toContain('There is no checkpoint in /no/such/model');
+    expect(platform.requestsTo('/job-take')).toEqual([]);
+  });
+
+  it('answers what it has and ends as unfit when the model is lost for good', async () => {
+    const upstream = path.join(await temporaryFolder(), 'upstream');
+    await cp(path.join(SAMPLE_ROOT, 'upstream'), upstream, { recursive: true });
+    const checkpoint = path.join(SAMPLE_ROOT, 'checkpoint');
+    const env = { LOTUS_SAMPLE: '', LOTUS_UPSTREAM_DIR: upstream, MODEL_ID: checkpoint };
+    const { platform, child, logged, results } = await startWorker(env);
+    platform.queue({ id: 'before', input: await goodInput() });
+    await results('before');
+    await rm(upstream, { recursive: true });
+    const noticed = logged('killed by SIGKILL');
+    for (const pid of await pythonsOf(child.pid)) process.kill(pid, 'SIGKILL');
+    await noticed;
+    platform.queue({ id: 'after', input: await goodInput() });
+    expect(await results('after')).toMatchObject([
+      { output: { code: 'model_unavailable', status: 503 } },
+    ]);
+    const { exitCode, stderr } = await child;
+    expect(exitCode).toBe(1);
+    expect(logLines(stderr).at(-1)).toMatchObject({ reason: 'unfit', taken: 2, delivered: 2 });
+    const last = new URLSearchParams(platform.requestsTo('/ping/').at(-1)?.query);
+    expect([last.get('status'), last.get('check')]).toEqual(['unhealthy', 'model']);
+  });
+});
+
+/** The Python processes that a worker has started. */
+async function pythonsOf(pid: number | undefined): Promise<number[]> {
+  const pids = (await readdir('/proc')).map(Number).filter((one) => one > 0);
+  const parents = await Promise.all(
+    pids.map(async (one) => {
+      const stat = await readFile(`/proc/${one}/stat`, 'utf8').catch(() => ''); // it has just ended
+      return { one, parent: Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) };
+    }),
+  );
+  return parents.filter(({ parent }) => parent === pid).map(({ one }) => one);
+}
