@@ -4,7 +4,7 @@ import { roundMs } from '../job/stopwatch.ts';
 import { provision, survey } from '../provision/provision.ts';
 import type { Made, Observer, StepOutcome } from '../provision/step.ts';
 import { STEP_NAMES, type StepName } from '../provision/steps.ts';
-import { showProgress } from './progress.ts';
+import { type ServeFlags, serve } from './serve.ts';
 import {
   interruptSignal,
   loadModel,
@@ -12,24 +12,27 @@ import {
   type Session,
   type SettingFlags,
 } from './session.ts';
+import { showSteps, tell } from './steps.ts';
 import { Terminal, table } from './terminal.ts';
 import { describe, measure } from './warmup.ts';
 
-export interface BootstrapFlags extends SettingFlags {
+export interface BootstrapFlags extends ServeFlags {
   profile?: Profile;
   prefetch?: boolean;
-  warmup: boolean;
+  /** Go on and serve, with the process that was warmed up. */
+  serve?: boolean;
   dryRun?: boolean;
   json?: boolean;
 }
 
 /**
- * `lotus-worker bootstrap`: make the volume ready, and prove it by loading the model and running it once.
- * Returns the exit code.
+ * `lotus-worker bootstrap`: make the volume ready, and prove it by loading the model and running it once; with
+ * `--serve`, serve from there. Returns the exit code.
  *
  * @throws SetupError, LotusError when the model cannot be had, loaded or run, or `cancelled`.
  */
 export async function bootstrap(flags: BootstrapFlags): Promise<number> {
+  if (flags.serve) return await serve(flags, STEP_NAMES);
   const steps = stepsFor(flags);
   return await makeReady(flags, steps, async (session, made, signal) =>
     flags.warmup ? await warmUp(session, made, signal) : undefined,
@@ -108,7 +111,7 @@ async function run(
   const { config, env, terminal } = session;
   const { workspace } = config;
   const signal = interruptSignal();
-  const observer = show(session, seen);
+  const observer = watch(session, seen);
   const options = { config, env, signal, observer, steps, profile, ...(update && { update }) };
   if (dryRun) {
     const outcomes = await survey(options);
@@ -135,43 +138,20 @@ async function warmUp(session: Session, made: Made, signal: AbortSignal): Promis
   }
 }
 
-/** Every step as it ends, and what it says in between: lines for a person, records for a log. */
-function show(session: Session, seen: Seen): Observer {
+/** As it is shown, and kept for what is told at the end. */
+function watch(session: Session, seen: Seen): Observer {
+  const shown = showSteps(session);
   return {
-    said: (step, line) => tell(session, `${step}: ${line}`, { step }),
-    progressed: showProgress(session.terminal, (line, step) => tell(session, line, { step })),
+    ...shown,
     ended: (outcome) => {
-      const { name, state, what, ms } = outcome;
       seen.steps.push(outcome);
-      session.terminal.status('');
-      tell(session, `${name}: ${STATES[state]}${what}`, { step: name, state, ms });
+      shown.ended?.(outcome);
     },
     failed: (step) => {
       seen.step = step;
-      session.terminal.status('');
-      tell(session, `${step}: failed`, { step, state: 'failed' });
+      shown.failed?.(step);
     },
   };
-}
-
-const STATES: Record<StepOutcome['state'], string> = {
-  ready: '',
-  made: 'made: ',
-  missing: 'to be made: ',
-  skipped: 'skipped: ',
-};
-
-function tell(
-  { terminal, log }: Session,
-  line: string,
-  fields: Record<string, string | number> = {},
-): void {
-  if (!terminal.isInteractive) {
-    log.info(fields, line);
-    return;
-  }
-  const ms = Number(fields.ms ?? fields.total_ms ?? 0);
-  terminal.note(ms < 1000 ? line : `${line} (${(ms / 1000).toFixed(1)} s)`);
 }
 
 function overview(outcomes: readonly StepOutcome[]): string {

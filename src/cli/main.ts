@@ -138,7 +138,16 @@ function addBootstrap(program: Command, done: (exitCode: number) => void): void 
       ),
     )
     .option('--prefetch', 'download the model also without a warm-up')
-    .option('--no-warmup', 'do not load the model')
+    .option(
+      '--no-warmup',
+      'do not load the model, or with --serve, do not run it before the first job',
+    )
+    .addOption(
+      new Option(
+        '--serve',
+        'then answer jobs, with the model that was loaded: see serve',
+      ).conflicts(['dryRun', 'json']),
+    )
     .option('--dry-run', 'say what is there and what would be made; change nothing')
     .addOption(modelOption())
     .addOption(sampleOption())

@@ -1,4 +1,5 @@
-import type { Environment } from '../config.ts';
+import type { Environment, Profile } from '../config.ts';
+import { FOR_THE_MODEL, type StepName } from '../provision/steps.ts';
 import { chooseMode, type ServeFlags as ModeFlags } from '../serve/mode.ts';
 import { serveJobs } from '../serve/serve.ts';
 import type { Model } from '../worker/model.ts';
@@ -9,11 +10,13 @@ import {
   type SettingFlags,
   startModel,
 } from './session.ts';
+import { showSteps } from './steps.ts';
 import { Terminal } from './terminal.ts';
 import { measure } from './warmup.ts';
 
 export interface ServeFlags extends Omit<SettingFlags, 'settings'>, ModeFlags {
   warmup: boolean;
+  profile?: Profile;
   rp_log_level?: string;
   rp_debugger?: boolean;
   rp_api_concurrency?: number;
@@ -22,28 +25,33 @@ export interface ServeFlags extends Omit<SettingFlags, 'settings'>, ModeFlags {
 /**
  * `lotus-worker serve`: jobs from RunPod's queue, from `test_input.json`, or by the local API.
  *
+ * @param steps what is made ready first, where it is not.
  * @returns the exit code: 0 when told to end, 1 when the model was lost or a test job failed.
  * @throws UsageError, SetupError, or LotusError when the model cannot be had.
  */
-export async function serve(flags: ServeFlags): Promise<number> {
+export async function serve(
+  flags: ServeFlags,
+  steps: readonly StepName[] = FOR_THE_MODEL,
+): Promise<number> {
   const settings = settingsOf(flags);
-  const session = await openSession({ ...flags, settings }, new Terminal(), { logsSteps: true });
+  const session = await openSession({ ...flags, settings }, new Terminal());
   const mode = await chooseMode(flags, session.env, process.cwd());
   const signal = interruptSignal();
+  const preparation = { observer: showSteps(session), steps, profile: flags.profile };
   return await serveJobs(mode, {
     ...session,
     signal,
-    start: () => startModel(session, signal),
+    start: () => startModel(session, signal, preparation),
     warm: (model) => (flags.warmup ? warm(session, model, signal) : Promise.resolve()),
     print: (line) => session.terminal.result(line),
   });
 }
 
-/** The settings that the official SDK's flags stand for. */
+/** The settings that the official SDK's flags stand for. A server tells what it does unless it is told not to. */
 function settingsOf({ rp_log_level, rp_debugger, rp_api_concurrency }: ServeFlags): Environment {
   const level = rp_debugger ? 'debug' : rp_log_level?.toLowerCase();
   return {
-    ...(level !== undefined && { LOTUS_LOG_LEVEL: level }),
+    LOTUS_LOG_LEVEL: level ?? (process.env.LOTUS_LOG_LEVEL || 'info'),
     ...(rp_api_concurrency !== undefined && { LOTUS_CONCURRENCY: String(rp_api_concurrency) }),
   };
 }

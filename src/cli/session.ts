@@ -1,9 +1,9 @@
-import { type Config, type Environment, readConfig } from '../config.ts';
+import { type Config, type Environment, type Profile, readConfig } from '../config.ts';
 import { createLog, type Log } from '../log.ts';
 import { holdLeases } from '../provision/leases.ts';
 import { provision } from '../provision/provision.ts';
 import type { Made, Observer } from '../provision/step.ts';
-import { FOR_THE_MODEL } from '../provision/steps.ts';
+import { FOR_THE_MODEL, type StepName } from '../provision/steps.ts';
 import { Model } from '../worker/model.ts';
 import { showProgress } from './progress.ts';
 import type { Terminal } from './terminal.ts';
@@ -51,13 +51,22 @@ function otherModel(id: string): Environment {
   return { MODEL_ID: id, MODEL_REVISION: '', LOTUS_MODEL_PREDICTION: '', LOTUS_SAMPLE: '' };
 }
 
-/** Make the workspace ready, showing what is made, and start the model. */
-export async function startModel(session: Session, signal: AbortSignal): Promise<Model> {
-  const { config, env } = session;
-  const observer = showMaking(session.terminal);
-  const steps = FOR_THE_MODEL;
-  const { made } = await provision({ config, env, signal, observer, steps }).finally(() =>
-    session.terminal.status(''),
+/** What is made ready before the model is started, and how that is shown. */
+export interface Preparation {
+  observer: Observer;
+  steps: readonly StepName[];
+  profile?: Profile | undefined;
+}
+
+/** Make the workspace ready, by default showing what is made, and start the model. */
+export async function startModel(
+  session: Session,
+  signal: AbortSignal,
+  preparation: Preparation = { observer: showMaking(session.terminal), steps: FOR_THE_MODEL },
+): Promise<Model> {
+  const { config, env, terminal } = session;
+  const { made } = await provision({ ...preparation, config, env, signal }).finally(() =>
+    terminal.status(''),
   );
   return await loadModel(session, made, signal);
 }

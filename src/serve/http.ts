@@ -4,12 +4,8 @@ import { startApi } from '../http/server.ts';
 import { isServerKey } from '../job/authorize.ts';
 import { jobInputSchema } from '../job/schema.ts';
 import type { Handler } from '../runpod/handler.ts';
-import { type Service, withModel } from './serve.ts';
-
-interface Address {
-  readonly host: string;
-  readonly port: number;
-}
+import type { HttpMode } from './mode.ts';
+import { type Service, warnWithoutKey, withModel } from './serve.ts';
 
 /**
  * Answer jobs by HTTP until told to stop, or until the model is lost. It listens at once, takes jobs while the model
@@ -18,16 +14,21 @@ interface Address {
  * @returns the exit code.
  * @throws UsageError without a key or when it cannot listen, SetupError or LotusError when the model cannot be had.
  */
-export async function serveHttp(address: Address, service: Service): Promise<number> {
+export async function serveHttp(
+  { host, port, isAskedFor }: HttpMode,
+  service: Service,
+): Promise<number> {
   const { config, log, signal, print } = service;
   const { apiKey } = config;
-  if (apiKey === null) {
+  if (apiKey === null && isAskedFor) {
     throw new UsageError('LOTUS_API_KEY is not set: set it to the key that callers must bring.');
   }
+  warnWithoutKey(service);
   const loaded = Promise.withResolvers<Handler>();
   loaded.promise.catch(() => {}); // that the model cannot be had is told below
   const api = await startApi({
-    ...address,
+    host,
+    port,
     handler: async (job, context) => (await loaded.promise)(job, context),
     ready: loaded.promise,
     isKey: (key) => isServerKey(key, apiKey),
@@ -40,7 +41,7 @@ export async function serveHttp(address: Address, service: Service): Promise<num
     },
     webhooks: { policy: config.fetch },
   }).catch((error) => {
-    throw new UsageError(`cannot listen at ${address.host}:${address.port}: ${messageOf(error)}`);
+    throw new UsageError(`cannot listen at ${host}:${port}: ${messageOf(error)}`);
   });
   print(`listening at ${api.url}`);
   try {

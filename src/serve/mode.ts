@@ -19,7 +19,15 @@ export interface ServeFlags {
 export type Mode =
   | { readonly kind: 'queue'; readonly platform: Platform }
   | { readonly kind: 'test'; readonly job: Record<string, unknown>; readonly from: string }
-  | { readonly kind: 'http'; readonly host: string; readonly port: number };
+  | HttpMode;
+
+export interface HttpMode {
+  readonly kind: 'http';
+  readonly host: string;
+  readonly port: number;
+  /** Whether it was asked for, or is what is left. */
+  readonly isAskedFor: boolean;
+}
 
 /** The official SDK's. */
 const PORT = 8000;
@@ -37,12 +45,13 @@ const TEST_INPUT = 'test_input.json';
  * @throws UsageError when a flag, the platform's environment or the test job is wrong.
  */
 export async function chooseMode(flags: ServeFlags, env: Environment, cwd: string): Promise<Mode> {
-  const api: Mode = {
+  const api: HttpMode = {
     kind: 'http',
+    isAskedFor: Boolean(flags.http || flags.rp_serve_api),
     host: flags.host ?? flags.rp_api_host ?? HOST,
     port: flags.port ?? flags.rp_api_port ?? PORT,
   };
-  if (flags.http || flags.rp_serve_api) return api;
+  if (api.isAskedFor) return api;
   if (flags.test_input !== undefined) return testJob(flags.test_input, '--test_input');
   const platform = readPlatform(env);
   if (platform !== null) return { kind: 'queue', platform };

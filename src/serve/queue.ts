@@ -4,7 +4,7 @@ import type { Platform } from '../runpod/platform.ts';
 import { RunPodWorker } from '../runpod/worker.ts';
 import type { Model } from '../worker/model.ts';
 import { logEvents } from './events.ts';
-import { type Service, withModel } from './serve.ts';
+import { type Service, warnWithoutKey, withModel } from './serve.ts';
 
 /**
  * Take jobs from the platform's queue until told to stop, or until the model is lost.
@@ -13,9 +13,7 @@ import { type Service, withModel } from './serve.ts';
  * @throws SetupError or LotusError when the model cannot be had; the platform has been told.
  */
 export async function serveQueue(platform: Platform, service: Service): Promise<number> {
-  if (service.config.apiKey === null) {
-    service.log.error('LOTUS_API_KEY is not set: every job will be answered with Unauthorized');
-  }
+  warnWithoutKey(service);
   let isServing = false;
   try {
     return await withModel(service, async (model, handler) => {

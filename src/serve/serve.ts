@@ -47,6 +47,12 @@ export async function serveJobs(mode: Mode, service: Service): Promise<number> {
   }
 }
 
+/** Whoever has forgotten it finds out here, and not by its callers' complaints alone. */
+export function warnWithoutKey({ config, log }: Service): void {
+  if (config.apiKey !== null) return;
+  log.error('LOTUS_API_KEY is not set: every job will be answered with Unauthorized');
+}
+
 /** Start the model and warm it up, do something with it and what answers jobs by it, and stop it. */
 export async function withModel<T>(
   service: Service,

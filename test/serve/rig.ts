@@ -14,9 +14,9 @@ export async function goodInput(more: Record<string, unknown> = {}) {
 }
 
 /** `lotus-worker serve`, the real one, on the sample model and a stand-in for the platform. */
-export async function startWorker(env: Record<string, string> = {}, args: string[] = []) {
+export async function startWorker(env: Record<string, string> = {}, args = ['serve']) {
   const platform = await StandInPlatform.start();
-  const child = start(['serve', ...args], {
+  const child = start(args, {
     ...platform.env(200),
     LOTUS_ALLOW_EPHEMERAL: '1', // the platform's environment means a volume
     LOTUS_API_KEY: API_KEY,
