@@ -68,4 +68,4 @@ RUN lotus-worker --version && ./bootstrap --version && uv --version && git --ver
     find /opt/lotus-worker \( -writable -o ! -readable \) -print -exec false {} +
 WORKDIR /home/lotus
 ENTRYPOINT ["tini", "--", "/opt/lotus-worker/docker/entrypoint"]
-CMD ["bootstrap"]
+CMD ["bootstrap", "--serve"]

@@ -50,6 +50,10 @@ function replaceTable(text: string, name: string, table: string | undefined): st
 const DEPLOYMENT: readonly string[] = [
   'WORKSPACE',
   'LOTUS_ALLOW_EPHEMERAL',
+  'LOTUS_API_KEY',
+  'LOTUS_CONCURRENCY',
+  'LOTUS_SHUTDOWN_GRACE',
+  'LOTUS_FETCH_ALLOW',
   'MODEL_ID',
   'MODEL_REVISION',
   'LOTUS_PROFILE',

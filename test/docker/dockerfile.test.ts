@@ -58,7 +58,7 @@ describe('the Dockerfile', () => {
     expect(textsOf('ENTRYPOINT').map((text) => JSON.parse(text))).toEqual([
       ['tini', '--', `${APP}/docker/entrypoint`],
     ]);
-    expect(textsOf('CMD').map((text) => JSON.parse(text))).toEqual([['bootstrap']]);
+    expect(textsOf('CMD').map((text) => JSON.parse(text))).toEqual([['bootstrap', '--serve']]);
     expect(textsOf('USER', all)).toEqual([]);
   });
 
