@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Environment } from '../config.ts';
 import { messageOf, UsageError } from '../errors.ts';
-import { type Platform, readPlatform } from '../runpod/platform.ts';
+import { type Platform, PlatformError, readPlatform } from '../runpod/platform.ts';
 
 /** The flags that say what is served; those with `rp_` are the official SDK's. */
 export interface ServeFlags {
@@ -53,7 +53,7 @@ export async function chooseMode(flags: ServeFlags, env: Environment, cwd: strin
   };
   if (api.isAskedFor) return api;
   if (flags.test_input !== undefined) return testJob(flags.test_input, '--test_input');
-  const platform = readPlatform(env);
+  const platform = platformOf(env);
   if (platform !== null) return { kind: 'queue', platform };
   const file = path.join(cwd, TEST_INPUT);
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
@@ -61,6 +61,15 @@ export async function chooseMode(flags: ServeFlags, env: Environment, cwd: strin
     throw new UsageError(`${file} cannot be read: ${messageOf(error)}`);
   });
   return text === null ? api : testJob(text, file);
+}
+
+function platformOf(env: Environment): Platform | null {
+  try {
+    return readPlatform(env);
+  } catch (error) {
+    if (error instanceof PlatformError) throw new UsageError(error.message, { cause: error });
+    throw error;
+  }
 }
 
 function testJob(text: string, from: string): Mode {

@@ -55,6 +55,15 @@ describe('lotus-worker serve with a test job', () => {
   });
 });
 
+it('refuses a platform that it cannot work with, with exit code 2', async () => {
+  const env = { ...ENV, RUNPOD_WEBHOOK_GET_JOB: 'http://127.0.0.1:1/job-take/$ID' };
+  const { exitCode, stderr } = await start(['serve'], env);
+  expect([exitCode, stderr]).toEqual([
+    2,
+    expect.stringContaining('RUNPOD_WEBHOOK_POST_OUTPUT is not set'),
+  ]);
+});
+
 describe('lotus-worker serve, off the platform', () => {
   it('is the local API: says that it loads, then answers, and ends with 0 by SIGTERM', async () => {
     const child = start(

@@ -1,9 +1,9 @@
-import { cp, readdir, readFile, rm } from 'node:fs/promises';
+import { cp, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { SAMPLE_ROOT } from '../../src/app.ts';
 import { temporaryFolder } from '../cli/cli.ts';
-import { API_KEY, goodInput, logLines, startWorker, terminate } from './rig.ts';
+import { API_KEY, goodInput, logLines, pythonsOf, startWorker, terminate } from './rig.ts';
 
 const jobLines = (lines: Record<string, unknown>[]) => lines.filter(({ msg }) => msg === 'job');
 
@@ -178,15 +178,3 @@ describe('lotus-worker serve, on the queue', () => {
     expect([last.get('status'), last.get('check')]).toEqual(['unhealthy', 'model']);
   });
 });
-
-/** The Python processes that a worker has started. */
-async function pythonsOf(pid: number | undefined): Promise<number[]> {
-  const pids = (await readdir('/proc')).map(Number).filter((one) => one > 0);
-  const parents = await Promise.all(
-    pids.map(async (one) => {
-      const stat = await readFile(`/proc/${one}/stat`, 'utf8').catch(() => ''); // it has just ended
-      return { one, parent: Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) };
-    }),
-  );
-  return parents.filter(({ parent }) => parent === pid).map(({ one }) => one);
-}

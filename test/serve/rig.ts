@@ -1,4 +1,4 @@
-import { readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { onTestFinished } from 'vitest';
@@ -97,4 +97,16 @@ function parseLine(line: string): Record<string, unknown> {
   } catch {
     throw new Error(`the log has a line that is no record: ${line}`);
   }
+}
+
+/** The Python processes that a worker has started. */
+export async function pythonsOf(pid: number | undefined): Promise<number[]> {
+  const pids = (await readdir('/proc')).map(Number).filter((one) => one > 0);
+  const parents = await Promise.all(
+    pids.map(async (one) => {
+      const stat = await readFile(`/proc/${one}/stat`, 'utf8').catch(() => ''); // it has just ended
+      return { one, parent: Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) };
+    }),
+  );
+  return parents.filter(({ parent }) => parent === pid).map(({ one }) => one);
 }
