@@ -24,7 +24,8 @@ const flag = z
   .transform((value) => ['1', 'true', 'yes'].includes(value));
 /** An image is held in memory as a whole, several at a time. */
 const FETCH_BYTES_BOUND = 2 ** 30;
-const bytes = z.coerce.number().int().min(1000);
+/** So that there is room for an answer without its picture. */
+const bytes = z.coerce.number().int().min(4096);
 const seconds = z.coerce.number().positive().max(86_400);
 
 /**
@@ -75,7 +76,7 @@ export const settings = z.object({
   }),
   LOTUS_API_KEY: z.string().optional().meta({
     description:
-      'What every job must bring, as `api_key` or in the header `lotus-api-key`. Unset: every job is answered with Unauthorized, and the local API does not start',
+      'What every job must bring, as `api_key` or in the header `lotus-api-key`. Unset: every job is answered with Unauthorized, and `serve --http` does not start',
   }),
   LOTUS_CONCURRENCY: z.coerce.number().int().min(1).max(64).default(3).meta({
     description:
@@ -149,7 +150,10 @@ export const settings = z.object({
   LOTUS_LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])
     .default('warn')
-    .meta({ description: 'What is logged to standard error' }),
+    .meta({
+      description:
+        'What is logged to standard error. Default: `warn`; `info` for what serves, and for `bootstrap` where nobody is looking',
+    }),
   LOTUS_PYTHON: z
     .string()
     .optional()
@@ -265,7 +269,7 @@ export function readConfig(env: Environment, mounts: readonly Mount[] = readMoun
     workspace,
     location,
     profile: set.LOTUS_PROFILE,
-    apiKey: set.LOTUS_API_KEY === undefined ? null : new Secret(set.LOTUS_API_KEY),
+    apiKey: readKey(set.LOTUS_API_KEY),
     concurrency: set.LOTUS_CONCURRENCY,
     shutdownGraceMs: set.LOTUS_SHUTDOWN_GRACE * 1000,
     answerLimits: { run: set.LOTUS_RUN_LIMIT, runsync: set.LOTUS_RUNSYNC_LIMIT },
@@ -290,6 +294,12 @@ export function readConfig(env: Environment, mounts: readonly Mount[] = readMoun
     hfHome,
     hubCache: path.resolve(hubCache),
   });
+}
+
+/** Secrets that are mounted as files often end in a line break, which no header can carry. */
+function readKey(text = ''): Secret | null {
+  const key = text.trim();
+  return key === '' ? null : new Secret(key);
 }
 
 function readModel(set: Settings): Config['model'] {

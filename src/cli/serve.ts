@@ -1,4 +1,5 @@
 import type { Environment, Profile } from '../config.ts';
+import { LotusError } from '../errors.ts';
 import { FOR_THE_MODEL, type StepName } from '../provision/steps.ts';
 import { chooseMode, type ServeFlags as ModeFlags } from '../serve/mode.ts';
 import { serveJobs } from '../serve/serve.ts';
@@ -56,14 +57,18 @@ function settingsOf({ rp_log_level, rp_debugger, rp_api_concurrency }: ServeFlag
   };
 }
 
-/** Run the model once, so that the first job need not wait for what a first run costs. */
+/**
+ * Run the model once, so that the first job need not wait for what a first run costs, and no job meets a model that
+ * cannot run.
+ */
 export async function warm(session: Session, model: Model, signal: AbortSignal): Promise<void> {
   const { config, log } = session;
   try {
     const { run, start_ms } = await measure(model, config.model.name, signal);
     log.info({ start_ms, run_ms: run.timings_ms }, 'warmed up');
   } catch (error) {
-    // A smaller image may well run, and whether the model is lost is for others to see.
-    if (!signal.aborted) log.warn({ err: error }, 'the warm-up failed');
+    // A smaller image may well run. What fails otherwise fails for every job: such a worker should take none.
+    if (!(error instanceof LotusError && error.code === 'out_of_memory')) throw error;
+    log.warn({ err: error }, 'the warm-up ran out of memory; smaller images may run');
   }
 }

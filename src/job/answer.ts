@@ -33,19 +33,45 @@ export interface Facts {
 export interface Answer extends Facts {
   /** The grey PNG; null where the answer would be larger than it may be. */
   image_base64: string | null;
-  file_path: string;
+  /** Null where it could not be saved. */
+  file_path: string | null;
 }
 
-interface Sources {
+/** What a job has made. */
+export interface Made {
   map: DepthMap;
   options: JobOptions;
   view: { polarity: Polarity; inverted: boolean };
   files: readonly OutputFile[];
   context: JobContext;
-  timings: Record<string, number>;
 }
 
-export function gatherFacts({ map, options, view, files, context, timings }: Sources): Facts {
+/** A job's answer, of which some files may not have been saved. */
+export function toAnswer(
+  made: Made,
+  { saved, warnings, timings }: Saved & { timings: Record<string, number> },
+): Answer {
+  const png = made.files.find(({ format }) => format === 'png');
+  if (!png) throw new Error('png is always made');
+  const facts = gatherFacts({ ...made, files: saved }, timings);
+  return {
+    image_base64: png.bytes.toString('base64'),
+    file_path: saved.includes(png) ? png.path : null,
+    ...facts,
+    warnings: [...facts.warnings, ...warnings],
+  };
+}
+
+interface Saved {
+  saved: readonly OutputFile[];
+  /** Why the others are not. */
+  warnings: readonly string[];
+}
+
+export function gatherFacts(
+  { map, options, view, files, context }: Made,
+  timings: Record<string, number>,
+): Facts {
   const { ready } = context.model;
   return {
     min: map.min,

@@ -6,7 +6,7 @@ import { writeWhole } from '../storage/files.ts';
 import { safeFileName } from '../storage/names.ts';
 import type { DepthMap, RunRequestOptions } from '../worker/model.ts';
 import { type AcquireContext, acquireImage } from './acquire.ts';
-import { type Answer, type Facts, gatherFacts } from './answer.ts';
+import { type Answer, type Facts, gatherFacts, type Made, toAnswer } from './answer.ts';
 import { authorize, type KeyBearer } from './authorize.ts';
 import type { JobContext } from './context.ts';
 import { FORMATS, type OutputFile } from './formats.ts';
@@ -44,16 +44,15 @@ export async function runJob(job: JobRequest, context: ServeContext): Promise<An
   const clock = new Stopwatch();
   const bytes = await clock.time('acquire', acquireImage(image, context));
   const stem = path.join(context.outputDir, safeFileName(job.id));
-  const pathOf = (format: OutputFormat) => `${stem}.${format}`;
-  const { files, facts } = await inferImage(bytes, options, pathOf, context, clock);
-  return toAnswer(files, facts);
+  const made = await makeFiles(bytes, options, (format) => `${stem}.${format}`, context, clock);
+  const { saved, warnings } = await clock.time('save', saveOrWarn(made.files));
+  return toAnswer(made, { saved, warnings, timings: clock.timings() });
 }
 
 /**
  * Decode an image, run the model on it, encode the map and save its files.
  *
  * @param pathOf where the file of a format goes.
- * @param clock times the stages; it may have timed some before.
  * @throws LotusError with the code that the caller gets.
  */
 export async function inferImage(
@@ -61,24 +60,40 @@ export async function inferImage(
   options: JobOptions,
   pathOf: (format: OutputFormat) => string,
   context: JobContext,
-  clock = new Stopwatch(),
 ): Promise<Outcome> {
+  const clock = new Stopwatch();
+  const made = await makeFiles(bytes, options, pathOf, context, clock);
+  await clock.time('save', Promise.all(made.files.map(save)));
+  return { files: made.files, facts: gatherFacts(made, clock.timings()) };
+}
+
+/** Decode an image, run the model on it and encode the map: all but saving it. */
+async function makeFiles(
+  bytes: Uint8Array,
+  options: JobOptions,
+  pathOf: (format: OutputFormat) => string,
+  context: JobContext,
+  clock: Stopwatch,
+): Promise<Made> {
   const view = choosePolarity(context.prediction, options.disparity);
   const image = await clock.time('image_decode', decodeImage(bytes));
   const map = await context.model.run(image, modelRequest(options, view.inverted, context.signal));
   clock.add(map.timings_ms);
   const files = await clock.time('image_encode', encodeMap(map, options.output_formats, pathOf));
-  await clock.time('save', Promise.all(files.map(save)));
-  return {
-    files,
-    facts: gatherFacts({ map, options, view, files, context, timings: clock.timings() }),
-  };
+  return { map, options, view, files, context };
 }
 
-function toAnswer(files: readonly OutputFile[], facts: Facts): Answer {
-  const png = files.find((file) => file.format === 'png');
-  if (!png) throw new Error('png is always made');
-  return { image_base64: png.bytes.toString('base64'), file_path: png.path, ...facts };
+/** A full or a read-only volume does not cost a caller the map: the answer has it. */
+async function saveOrWarn(files: readonly OutputFile[]) {
+  const saved: OutputFile[] = [];
+  const warnings: string[] = [];
+  for (const file of files) {
+    await save(file).then(
+      () => saved.push(file),
+      (error) => warnings.push(`${file.format} is not saved: ${messageOf(error)}`),
+    );
+  }
+  return { saved, warnings };
 }
 
 async function save({ path: file, bytes }: OutputFile): Promise<void> {

@@ -1,3 +1,4 @@
+import { LotusError } from '../errors.ts';
 import type { Answer } from '../job/answer.ts';
 
 /**
@@ -5,10 +6,18 @@ import type { Answer } from '../job/answer.ts';
  * says so.
  *
  * @param maxBytes how many bytes of JSON it may have.
+ * @throws LotusError `internal` when the picture can go neither way.
  */
 export function fitAnswer(answer: Answer, maxBytes: number): Answer {
   const bytes = bytesOf(answer);
   if (bytes <= maxBytes) return answer;
+  if (answer.file_path === null) {
+    throw new LotusError(
+      'internal',
+      `The map was made, but its picture is too large to be sent, ${bytes} bytes of ${maxBytes}, and could not be` +
+        ` saved: ${answer.warnings.join('; ')}`,
+    );
+  }
   const warning =
     `image_base64 is null: the answer would have ${bytes} bytes, and at most ${maxBytes} are taken.` +
     ' The picture is in file_path; a smaller one (output_processing_res) fits.';

@@ -17,7 +17,8 @@ export function jobHandler({ run, log }: HandlerOptions): Handler {
     const since = performance.now();
     try {
       const answer = fitAnswer(await run(job, signal), maxOutputBytes);
-      log.info({ ...subject(job), outcome: 'completed', ...facts(answer) }, 'job');
+      const level = answer.file_path === null ? 'error' : 'info'; // the volume is of no use
+      log[level]({ ...subject(job), outcome: 'completed', ...facts(answer) }, 'job');
       return answer;
     } catch (error) {
       const failure = asLotusError(signal.aborted ? whyStopped(signal, error) : error);

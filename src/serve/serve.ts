@@ -19,7 +19,7 @@ export interface Service {
   readonly signal: AbortSignal;
   /** Starts the model. */
   start(): Promise<Model>;
-  /** Runs the model once. It throws nothing: a worker whose first run fails may still be of use. */
+  /** Runs the model once; throws when it is of no use. */
   warm(model: Model): Promise<void>;
   /** Gets the answer of a test job, and where the local API is. */
   print(line: string): void;

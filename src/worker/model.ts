@@ -62,12 +62,16 @@ export class Model {
   #started: Started;
   #turn: Promise<unknown> = Promise.resolve();
   readonly #lost = new AbortController();
+  #restarts = 0;
+  /** Whether the process has run an image. */
+  #hasRun = false;
   readonly #stopping = new AbortController();
 
   private constructor(options: ModelOptions, scratch: Scratch, started: Started) {
     this.#options = options;
     this.#scratch = scratch;
     this.#started = started;
+    this.#watch(started.process);
   }
 
   /**
@@ -93,6 +97,11 @@ export class Model {
   /** The versions of what runs it, and the milliseconds from nothing to ready. */
   get start(): { versions: Hello['versions']; startedInMs: number } {
     return this.#started;
+  }
+
+  /** How often the process was started again. */
+  get restarts(): number {
+    return this.#restarts;
   }
 
   /** Aborts when the model cannot be had any more, with the LotusError as its reason: every further run gets that. */
@@ -156,6 +165,7 @@ export class Model {
           signal: signal ? AbortSignal.any([signal, this.#stopping.signal]) : this.#stopping.signal,
         },
       );
+      this.#hasRun = true;
       const [float32, uint8] = await Promise.all([read(wanted.float32), read(wanted.uint8)]);
       const timings_ms = {
         wait: waitedMs,
@@ -169,14 +179,29 @@ export class Model {
     }
   }
 
+  /**
+   * A process that dies while nothing is asked of it is replaced at once, so that no image is the one that finds out.
+   * One that has never run an image might die for ever: that waits for the next image.
+   */
+  #watch(process: WorkerProcess): void {
+    this.#hasRun = false;
+    void process.ended.then(() => {
+      if (this.#stopping.signal.aborted || !this.#hasRun) return;
+      this.#turn = this.#turn.then(() => this.#revive()).catch(() => {}); // lost, or told to stop
+    });
+  }
+
   async #revive(): Promise<void> {
     this.#lost.signal.throwIfAborted();
+    if (this.#stopping.signal.aborted) throw cancelled();
     if (this.#started.process.isUsable) return;
     await this.#started.process.stop(); // its memory must be free before the next one loads
     this.#options.log.warn('starting the model process again');
     try {
       const { signal } = this.#stopping;
       this.#started = await startProcess({ ...this.#options, signal });
+      this.#restarts += 1;
+      this.#watch(this.#started.process);
     } catch (error) {
       if (isCancelled(error)) throw error;
       this.#lost.abort(asLotusError(error));

@@ -137,6 +137,11 @@ export class WorkerProcess {
     return !this.#broken && !this.#isOver() && this.#state !== 'stopping';
   }
 
+  /** Resolves when it is gone, however that came. */
+  get ended(): Promise<void> {
+    return this.#gone;
+  }
+
   /**
    * Load a model; once a process.
    *

@@ -36,17 +36,17 @@ const model = {
 };
 
 function gather(prediction: 'disparity' | 'depth' = 'disparity') {
-  return gatherFacts({
+  const made = {
     map: MAP,
     options: parseJobOptions({ seed: 7, normalize: 'percentile' }),
-    view: { polarity: 'far-bright', inverted: true },
+    view: { polarity: 'far-bright' as const, inverted: true },
     files: [
-      { format: 'png', path: '/out/a.png', bytes: Buffer.alloc(10) },
-      { format: 'npy', path: '/out/a.npy', bytes: Buffer.alloc(20) },
+      { format: 'png' as const, path: '/out/a.png', bytes: Buffer.alloc(10) },
+      { format: 'npy' as const, path: '/out/a.npy', bytes: Buffer.alloc(20) },
     ],
     context: { model, modelName: 'my-lotus', prediction },
-    timings: { unet: 5, total: 9 },
-  });
+  };
+  return gatherFacts(made, { unet: 5, total: 9 });
 }
 
 describe('gatherFacts', () => {

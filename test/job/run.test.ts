@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import sharp from 'sharp';
@@ -37,6 +37,7 @@ function run(
     id = 'job-1',
     prediction = 'disparity' as Prediction,
     signal = new AbortController().signal,
+    folder = outputDir,
   } = {},
 ) {
   const input = { api_key: 'key', image_base64: photo, processing_res: 128, ...options };
@@ -46,7 +47,7 @@ function run(
     model,
     modelName: 'sample',
     prediction,
-    outputDir,
+    outputDir: folder,
     fetch,
     signal,
   };
@@ -71,7 +72,7 @@ describe('the answer', () => {
   it('has the picture and all that docs/job.md names', async () => {
     const answer = await run({});
     expect(answer).toEqual({
-      image_base64: (await readFile(answer.file_path)).toString('base64'),
+      image_base64: (await readFile(answer.file_path ?? '')).toString('base64'),
       file_path: path.join(outputDir, 'job-1.png'),
       min: expect.any(Number),
       max: expect.any(Number),
@@ -95,7 +96,7 @@ describe('the answer', () => {
           format: 'png',
           file_path: answer.file_path,
           content_type: 'image/png',
-          bytes: (await readFile(answer.file_path)).length,
+          bytes: (await readFile(answer.file_path ?? '')).length,
         },
       ],
       timings_ms: expect.objectContaining({ unet: expect.any(Number), total: expect.any(Number) }),
@@ -116,7 +117,18 @@ describe('the answer', () => {
 
   it('has a file name that stays in the folder, whatever the id is', async () => {
     const { file_path } = await run({}, { id: '../../../tmp/escaped' });
-    expect(path.dirname(file_path)).toBe(outputDir);
+    expect(path.dirname(file_path ?? '')).toBe(outputDir);
+  });
+
+  it('has the picture also where it cannot be saved, and says so', async () => {
+    const folder = path.join(outputDir, 'in the way');
+    await mkdir(path.join(folder, 'job-1.png', 'of somebody'), { recursive: true });
+    const { image_base64, file_path, files, warnings } = await run({}, { folder });
+    expect((await pixels(image_base64)).length).toBe(640 * 427);
+    expect([file_path, files]).toEqual([null, []]);
+    expect(warnings).toEqual([
+      expect.stringMatching(/^png is not saved: Cannot save .*job-1\.png: E/),
+    ]);
   });
 });
 

@@ -1,4 +1,4 @@
-import { cp, readFile, rm } from 'node:fs/promises';
+import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { SAMPLE_ROOT } from '../../src/app.ts';
@@ -117,7 +117,7 @@ describe('lotus-worker serve, on the queue', () => {
   });
 
   it('leaves the picture out of an answer that would be too large, and says where it is', async () => {
-    const { platform, results } = await startWorker({ LOTUS_RUN_LIMIT: '4000' });
+    const { platform, results } = await startWorker({ LOTUS_RUN_LIMIT: '5120' });
     platform.queue(
       { id: 'large', input: await goodInput() },
       { id: 'sync-large', input: await goodInput() },
@@ -155,26 +155,68 @@ describe('lotus-worker serve, on the queue', () => {
     expect(platform.requestsTo('/job-take')).toEqual([]);
   });
 
-  it('answers what it has and ends as unfit when the model is lost for good', async () => {
+  it('ends as unfit, with nothing taken, when the model fails at its first run', async () => {
+    const upstream = await brokenUpstream('raise RuntimeError("no kernel image is available")');
+    const { platform, child } = await startWorker(ownUpstream(upstream));
+    const { exitCode, stderr } = await child;
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain('no kernel image is available');
+    const query = new URLSearchParams(platform.requestsTo('/ping/')[0]?.query);
+    expect([query.get('status'), query.get('check')]).toEqual(['unhealthy', 'model']);
+    expect(platform.requestsTo('/job-take')).toEqual([]);
+  });
+
+  it('serves all the same when the first run is too large for the memory', async () => {
+    const upstream = await brokenUpstream('raise torch.OutOfMemoryError("CUDA out of memory")');
+    const { platform, results, end } = await startWorker(ownUpstream(upstream));
+    platform.queue({ id: 'any', input: await goodInput() });
+    expect(await results('any')).toMatchObject([
+      { output: { code: 'out_of_memory', status: 503 } },
+    ]);
+    expect((await end()).exitCode).toBe(0);
+  });
+
+  it('starts a model process that died while it was idle again, before a job finds out', async () => {
+    const { platform, child, until, logged, results, end } = await startWorker();
+    await until(() => platform.requestsTo('/job-take').length > 0);
+    const again = logged('starting the model process again');
+    for (const pid of await pythonsOf(child.pid)) process.kill(pid, 'SIGKILL');
+    await again;
+    platform.queue({ id: 'after', input: await goodInput() });
+    expect(await results('after')).toMatchObject([{ output: { model_id: 'sample' } }]);
+    expect((await end()).exitCode).toBe(0);
+  });
+
+  it('ends as unfit when the model is lost for good, before a job finds out', async () => {
     const upstream = path.join(await temporaryFolder(), 'upstream');
     await cp(path.join(SAMPLE_ROOT, 'upstream'), upstream, { recursive: true });
-    const checkpoint = path.join(SAMPLE_ROOT, 'checkpoint');
-    const env = { LOTUS_SAMPLE: '', LOTUS_UPSTREAM_DIR: upstream, MODEL_ID: checkpoint };
-    const { platform, child, logged, results } = await startWorker(env);
+    const { platform, child, results } = await startWorker(ownUpstream(upstream));
     platform.queue({ id: 'before', input: await goodInput() });
     await results('before');
     await rm(upstream, { recursive: true });
-    const noticed = logged('killed by SIGKILL');
     for (const pid of await pythonsOf(child.pid)) process.kill(pid, 'SIGKILL');
-    await noticed;
-    platform.queue({ id: 'after', input: await goodInput() });
-    expect(await results('after')).toMatchObject([
-      { output: { code: 'model_unavailable', status: 503 } },
-    ]);
     const { exitCode, stderr } = await child;
     expect(exitCode).toBe(1);
-    expect(logLines(stderr).at(-1)).toMatchObject({ reason: 'unfit', taken: 2, delivered: 2 });
+    expect(logLines(stderr).at(-1)).toMatchObject({ reason: 'unfit', taken: 1, delivered: 1 });
     const last = new URLSearchParams(platform.requestsTo('/ping/').at(-1)?.query);
     expect([last.get('status'), last.get('check')]).toEqual(['unhealthy', 'model']);
   });
 });
+
+/** The sample model by an upstream of the test's own. */
+function ownUpstream(upstream: string): Record<string, string> {
+  const checkpoint = path.join(SAMPLE_ROOT, 'checkpoint');
+  return { LOTUS_SAMPLE: '', LOTUS_UPSTREAM_DIR: upstream, MODEL_ID: checkpoint };
+}
+
+/** One whose pipeline does this at every call. */
+async function brokenUpstream(statement: string): Promise<string> {
+  const upstream = path.join(await temporaryFolder(), 'upstream');
+  await cp(path.join(SAMPLE_ROOT, 'upstream'), upstream, { recursive: true });
+  const file = path.join(upstream, 'pipeline.py');
+  const first = 'input_size = list(rgb_in.shape[-2:])';
+  const text = await readFile(file, 'utf8');
+  expect(text).toContain(first);
+  await writeFile(file, text.replace(first, statement));
+  return upstream;
+}
