@@ -42,7 +42,8 @@ export async function buildAside(
  */
 export async function readSwitch(link: string, dir: string): Promise<string | null> {
   const found = await lstat(link).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOENT') throw error;
+    // Above it is something that is no folder: whoever makes the workspace says so.
+    if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error;
   });
   if (found === undefined) return null;
   const target = found.isSymbolicLink() ? await readlink(link) : null;
