@@ -152,7 +152,9 @@ function fill(template: string, placeholder: string, value: string): string {
 function requireHttp(name: string, url: string, key: PlatformKey): void {
   const protocol = URL.parse(url)?.protocol;
   if (protocol === 'http:' || protocol === 'https:') return;
-  throw unusable([[[name], `is not a URL of http or https: ${key.redact(url)}`]]);
+  // Its query may be a signature.
+  const shown = key.redact(url).replace(/[?#].*/s, '');
+  throw unusable([[[name], `is not a URL of http or https: ${shown}`]]);
 }
 
 function unusable(problems: [readonly PropertyKey[], string][]): PlatformError {

@@ -73,6 +73,11 @@ describe("the platform's environment", () => {
     expect(() => read(wrong)).toThrow(PlatformError);
     expect(() => read(wrong)).toThrow(message);
   });
+
+  it("is told without a URL's query, which may be a signature", () => {
+    const signed = () => read({ RUNPOD_WEBHOOK_PING: 'ftp://x/ping?signature=abc#def' });
+    expect(signed).toThrow(/: ftp:\/\/x\/ping$/);
+  });
 });
 
 describe("the platform's key", () => {
@@ -87,8 +92,8 @@ describe("the platform's key", () => {
   });
 
   it('is in no error about the environment', () => {
-    const withKey = { RUNPOD_AI_API_KEY: 'k&y', RUNPOD_WEBHOOK_PING: 'ping?k&y&k%26y' };
-    expect(() => read(withKey)).toThrow('ping?[platform key]&[platform key]');
+    const withKey = { RUNPOD_AI_API_KEY: 'k&y', RUNPOD_WEBHOOK_PING: 'ping/k&y/k%26y' };
+    expect(() => read(withKey)).toThrow('ping/[platform key]/[platform key]');
     const unprintable = () => read({ RUNPOD_AI_API_KEY: 'secret\u0000' });
     expect(unprintable).toThrow(PlatformError);
     expect(unprintable).not.toThrow(/secret/);
