@@ -8,21 +8,40 @@ export interface Result {
   readonly refresh: boolean;
 }
 
+/** A handler's output, taken apart. */
+export interface SplitOutput {
+  /** Absent when there is nothing in it. */
+  readonly output?: unknown;
+  readonly error?: string;
+  /** Whether a fresh worker is asked for. */
+  readonly refresh: boolean;
+}
+
 /**
- * A handler's output as the reference would post it: `error` goes beside the output, `refresh_worker` becomes
- * `stopPod`, and an output with nothing in it is left out.
+ * A handler's output as the reference takes it apart: an object's `error` and `refresh_worker` are no part of it, and
+ * an object with nothing in it is no output.
+ *
+ * @throws TypeError when its error cannot be written as JSON.
+ */
+export function splitOutput(value: unknown): SplitOutput {
+  if (!isRecord(value)) return { output: value ?? null, refresh: false };
+  const { error, refresh_worker: refresh, ...output } = value;
+  return {
+    ...(Object.keys(output).length > 0 && { output }),
+    // As in the reference, an error that is nothing (null, '', 0) is none. Objects break clients.
+    ...(error ? { error: typeof error === 'string' ? error : JSON.stringify(error) } : {}),
+    refresh: Boolean(refresh),
+  };
+}
+
+/**
+ * What is posted for a handler's output.
  *
  * @throws TypeError when it cannot be written as JSON.
  */
-export function resultOf(output: unknown): Result {
-  if (!isRecord(output)) return serialise({ output: output ?? null });
-  const { error, refresh_worker: refresh, ...rest } = output;
-  return serialise({
-    ...(Object.keys(rest).length > 0 && { output: rest }),
-    // As in the reference, an error that is nothing (null, '', 0) is none. Objects break clients.
-    ...(error ? { error: typeof error === 'string' ? error : JSON.stringify(error) } : {}),
-    ...(refresh ? { stopPod: true } : {}),
-  });
+export function resultOf(value: unknown): Result {
+  const { refresh, ...body } = splitOutput(value);
+  return serialise({ ...body, ...(refresh && { stopPod: true }) });
 }
 
 /** A job that failed, with a text for its caller. */
