@@ -44,6 +44,9 @@ export class Unanswered extends Error {
 /** From the first byte of an answer to its last: the largest is a batch of jobs with their images. */
 const BODY_MS = 120_000;
 
+/** How long the body of an error is waited for: what it says is for a log, and its status is known. */
+const EXPLANATION_MS = 2_000;
+
 /** Characters of an error's body that are told. */
 const EXCERPT = 300;
 
@@ -138,7 +141,7 @@ export class HttpClient {
       retryAfterMs: parseRetryAfter(headers['retry-after']),
       text: () => this.#read(body, body.text()),
       describe: async () => {
-        const said = await this.#read(body, excerpt(body)).catch(() => '');
+        const said = await excerpt(body);
         const line = this.#key.redact(said).replaceAll(/\s+/g, ' ').trim();
         return `the platform answered ${statusCode}${line && `: ${line}`}`;
       },
@@ -148,7 +151,7 @@ export class HttpClient {
   }
 
   async #read<T>(body: Dispatcher.ResponseData['body'], reading: Promise<T>): Promise<T> {
-    const stopClock = afterAwake(BODY_MS, () => body.destroy(new Error('its end never came')));
+    const stopClock = destroyAfter(BODY_MS, body);
     try {
       return await reading;
     } catch (error) {
@@ -187,15 +190,27 @@ function newAgent(): Agent {
   });
 }
 
-/** The beginning of a body: what an error says of itself is short, or a page that nobody reads. */
+/** The beginning of a body: what an error says of itself is short, or a page that nobody reads. Never rejects. */
 async function excerpt(body: Dispatcher.ResponseData['body']): Promise<string> {
+  const stopClock = destroyAfter(EXPLANATION_MS, body);
   const decoder = new TextDecoder();
   let text = '';
-  for await (const chunk of body) {
-    text += decoder.decode(chunk as Buffer, { stream: true });
-    if (text.length > EXCERPT) break; // which destroys the body
+  try {
+    for await (const chunk of body) {
+      text += decoder.decode(chunk as Buffer, { stream: true });
+      if (text.length > EXCERPT) break; // which destroys the body
+    }
+  } catch {
+    // The rest does not come: what has come is told.
+  } finally {
+    stopClock();
   }
   return text.slice(0, EXCERPT);
+}
+
+/** @returns takes it back. */
+function destroyAfter(ms: number, body: Dispatcher.ResponseData['body']): () => void {
+  return afterAwake(ms, () => body.destroy(new Error('its end never came')));
 }
 
 /** RFC 9110, 10.2.3: seconds, or a date. */

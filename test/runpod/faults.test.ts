@@ -103,3 +103,21 @@ describe.each([1, 2, 3])('200 jobs with faults, seed %i', (seed) => {
     expect(of('take-failed').length).toBeGreaterThan(10);
   });
 });
+
+it('an error whose body never ends holds up no take, no stop poll and no result for long', async () => {
+  const endless: Fault = { status: 503, headers: {}, body: 'so far', endless: true };
+  const { platform, of } = await startRig({
+    prepare: (it) => {
+      it.spoilTakes(endless);
+      it.spoilStopSignals(endless);
+      it.spoilResults('a', endless);
+      it.queue(job('a'));
+    },
+  });
+  await platform.until(() => platform.results('a').length === 1);
+  await platform.until(() => of('stop-poll-failed').length === 1);
+  const error = 'the platform answered 503: so far';
+  expect(of('take-failed')).toMatchObject([{ error }]);
+  expect(of('stop-poll-failed')).toMatchObject([{ error }]);
+  expect(of('delivery-retried')).toMatchObject([{ error }]);
+}, 60_000); // the body of an answer that matters is waited for twice as long

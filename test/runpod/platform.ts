@@ -25,7 +25,8 @@ export type Fault =
   | 'slow'
   | 'drop-before'
   | 'drop-after'
-  | { status: number; headers: Record<string, string>; body?: string };
+  /** `endless`: the body's end never comes. */
+  | { status: number; headers: Record<string, string>; body?: string; endless?: true };
 
 /** A request in the form of the recordings; `t` in seconds, `status` is what was answered. */
 export interface RecordedRequest {
@@ -304,7 +305,9 @@ function spoil(record: RecordedRequest, response: ServerResponse, fault: Fault):
     response.writeHead(200, { 'content-type': 'application/json' }).end('{"id": "half a jo');
   } else if (typeof fault === 'object') {
     record.status = fault.status;
-    response.writeHead(fault.status, fault.headers).end(fault.body);
+    response.writeHead(fault.status, fault.headers);
+    if (fault.endless) response.write(fault.body ?? '');
+    else response.end(fault.body);
   } else if (typeof fault === 'number') {
     send(record, response, fault, fault === 204 ? '' : '{"error":"scripted by the platform"}');
   }
