@@ -33,11 +33,17 @@ export class Unanswered extends Error {
   readonly mayHaveArrived: boolean;
   /** Whether it can never succeed: a request that cannot even be written. */
   readonly hopeless: boolean;
+  /** Whether `answerMs` were over: of a question that the platform holds open that is no failure. */
+  readonly timedOut: boolean;
 
-  constructor(message: string, mayHaveArrived: boolean, hopeless: boolean) {
+  constructor(
+    message: string,
+    how: { mayHaveArrived: boolean; hopeless: boolean; timedOut: boolean },
+  ) {
     super(message);
-    this.mayHaveArrived = mayHaveArrived;
-    this.hopeless = hopeless;
+    this.mayHaveArrived = how.mayHaveArrived;
+    this.hopeless = how.hopeless;
+    this.timedOut = how.timedOut;
   }
 }
 
@@ -90,9 +96,8 @@ export class HttpClient {
     this.#look();
     const giveUp = new AbortController();
     const unwanted = () => giveUp.abort(new Error('given up'));
-    const stopClock = afterAwake(call.answerMs, () =>
-      giveUp.abort(new Error(`no answer in ${call.answerMs} ms`)),
-    );
+    const late = new Error(`no answer in ${call.answerMs} ms`);
+    const stopClock = afterAwake(call.answerMs, () => giveUp.abort(late));
     if (call.signal?.aborted) unwanted();
     call.signal?.addEventListener('abort', unwanted);
     try {
@@ -105,7 +110,7 @@ export class HttpClient {
       });
       return this.#answerOf(response);
     } catch (error) {
-      throw this.#unanswered(error);
+      throw this.#unanswered(error, error === late);
     } finally {
       // An answer that has begun is read to its end, whatever happens: it may hold a job.
       stopClock();
@@ -161,12 +166,12 @@ export class HttpClient {
     }
   }
 
-  #unanswered(error: unknown): Unanswered {
+  #unanswered(error: unknown, timedOut = false): Unanswered {
     const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
     const text = [code, message].filter(Boolean).join(': ') || String(error);
     const hopeless = code === 'UND_ERR_INVALID_ARG';
     const mayHaveArrived = !hopeless && !NEVER_SENT.has(code);
-    return new Unanswered(this.#key.redact(text), mayHaveArrived, hopeless);
+    return new Unanswered(this.#key.redact(text), { mayHaveArrived, hopeless, timedOut });
   }
 }
 

@@ -58,6 +58,7 @@ async function ask(
     return await read(answer, timing);
   } catch (error) {
     if (!(error instanceof Unanswered)) throw error;
+    if (error.timedOut) return { kind: 'stop', ids: [] }; // it may hold a question for longer than we do
     return { kind: 'failed', error: error.message, waitMs: null };
   }
 }

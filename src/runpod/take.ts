@@ -4,7 +4,8 @@ import { type Answer, type HttpClient, Unanswered } from './http.ts';
 /** What came of asking for jobs. */
 export type Taken =
   | { kind: 'jobs'; jobs: readonly Job[]; malformed: readonly Malformed[] }
-  | { kind: 'none' }
+  /** `held`: the platform held the request open, so there is no need to wait before the next. */
+  | { kind: 'none'; held: boolean }
   /** `waitMs`: how long to wait before the next try; null leaves it to us. */
   | { kind: 'failed'; error: string; waitMs: number | null };
 
@@ -22,8 +23,12 @@ export interface Take {
   readonly giveUp: AbortSignal;
 }
 
+/** An empty answer that took this long was held open by the platform. */
+const HELD_MS = 1_000;
+
 /** Asks for jobs once. The platform holds the request open while it has none. Never rejects. */
 export async function takeJobs(client: HttpClient, take: Take): Promise<Taken> {
+  const since = performance.now();
   try {
     const answer = await client.send({
       method: 'GET',
@@ -32,19 +37,23 @@ export async function takeJobs(client: HttpClient, take: Take): Promise<Taken> {
       answerMs: take.takeMs,
       signal: take.giveUp,
     });
-    return await read(answer, take.rateLimitedMs);
+    const held = performance.now() - since >= HELD_MS;
+    return (await read(answer, take.rateLimitedMs)) ?? { kind: 'none', held };
   } catch (error) {
     if (!(error instanceof Unanswered)) throw error;
-    return take.giveUp.aborted ? { kind: 'none' } : failed(error.message);
+    // It may hold a request for longer than we do.
+    if (error.timedOut || take.giveUp.aborted) return { kind: 'none', held: true };
+    return failed(error.message);
   }
 }
 
-async function read(answer: Answer, rateLimitedMs: number): Promise<Taken> {
+/** @returns null when there is nothing to do. */
+async function read(answer: Answer, rateLimitedMs: number): Promise<Taken | null> {
   const { status } = answer;
   // 400 is how FlashBoot says that there is nothing to do.
   if (status === 204 || status === 400) {
     answer.discard();
-    return { kind: 'none' };
+    return null;
   }
   if (status === 429) return failed(await answer.describe(), answer.retryAfterMs ?? rateLimitedMs);
   if (status !== 200) return failed(await answer.describe(), answer.retryAfterMs);
@@ -54,19 +63,19 @@ async function read(answer: Answer, rateLimitedMs: number): Promise<Taken> {
   return parse(await answer.text());
 }
 
-function parse(text: string): Taken {
-  if (text.trim() === '') return { kind: 'none' };
+function parse(text: string): Taken | null {
+  if (text.trim() === '') return null;
   let said: unknown;
   try {
     said = JSON.parse(text);
   } catch {
     return failed(`the platform answered JSON that cannot be parsed, ${text.length} characters`);
   }
-  if (!isRecord(said) && !Array.isArray(said)) return { kind: 'none' };
+  if (!isRecord(said) && !Array.isArray(said)) return null;
   return sort(Array.isArray(said) ? said : [said]);
 }
 
-function sort(items: readonly unknown[]): Taken {
+function sort(items: readonly unknown[]): Taken | null {
   const jobs: Job[] = [];
   const malformed: Malformed[] = [];
   for (const item of items) {
@@ -74,7 +83,7 @@ function sort(items: readonly unknown[]): Taken {
     if (problem === null) jobs.push(item as Job);
     else malformed.push({ id: idOf(item), problem });
   }
-  return jobs.length || malformed.length ? { kind: 'jobs', jobs, malformed } : { kind: 'none' };
+  return jobs.length || malformed.length ? { kind: 'jobs', jobs, malformed } : null;
 }
 
 function problemOf(item: unknown): string | null {

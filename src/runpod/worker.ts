@@ -26,9 +26,6 @@ export interface Ending {
   readonly counts: Readonly<Counts>;
 }
 
-/** An empty answer that took this long was held open by the platform. */
-const HELD_MS = 1_000;
-
 /** A worker of a RunPod serverless endpoint: takes jobs, has a handler do them, delivers what it returns. */
 export class RunPodWorker {
   readonly #options: WorkerOptions;
@@ -151,7 +148,6 @@ export class RunPodWorker {
     const afterFailure = new Backoff(this.#timing.takePace);
     const afterNothing = new Backoff(this.#timing.emptyPace);
     for (let wanted = await this.#slots(); wanted > 0; wanted = await this.#slots()) {
-      const since = performance.now();
       const taken = await this.#take(wanted);
       if (taken.kind === 'failed') {
         const waitMs = taken.waitMs ?? afterFailure.next();
@@ -161,7 +157,7 @@ export class RunPodWorker {
       }
       afterFailure.reset();
       if (taken.kind === 'jobs') this.#accept(taken);
-      if (taken.kind === 'jobs' || performance.now() - since >= HELD_MS) afterNothing.reset();
+      if (taken.kind === 'jobs' || taken.held) afterNothing.reset();
       else await pause(afterNothing.next(), this.#stopping.signal);
     }
   }

@@ -97,6 +97,21 @@ describe('taking jobs', () => {
     expect(waits.at(-1)).toBeLessThanOrEqual(64);
   });
 
+  it('asks again at once when the platform holds a request for longer than it is waited for', async () => {
+    const { platform, of } = await startRig({
+      platformOptions: { holdMs: 600_000 },
+      // A wait after a time-out, as after an empty answer or an error, would not end.
+      timing: {
+        takeMs: 30,
+        takePace: { firstMs: 1e9, maxMs: 1e9 },
+        emptyPace: { firstMs: 1e9, maxMs: 1e9 },
+      },
+    });
+    const gone = (part: string) => platform.requestsTo(part).filter((it) => it.status === 'gone');
+    await platform.until(() => gone('job-take').length > 2 && gone('job-stop').length > 2);
+    expect([...of('take-failed'), ...of('stop-poll-failed')]).toEqual([]);
+  });
+
   it('runs all it is given, also when that is more than it has asked for', async () => {
     let atOnce = 0;
     let most = 0;
