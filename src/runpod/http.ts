@@ -81,6 +81,7 @@ export class HttpClient {
   readonly #retired = new Set<Agent>();
   readonly #beat: NodeJS.Timeout;
   #agent = newAgent();
+  #isClosed = false;
   #awakeAt = performance.now();
 
   constructor(key: PlatformKey, userAgent: string, onThaw: (afterMs: number) => void = () => {}) {
@@ -120,12 +121,14 @@ export class HttpClient {
 
   /** Ends every connection, with whatever is on it. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     clearInterval(this.#beat);
     await Promise.all([this.#agent, ...this.#retired].map((agent) => agent.destroy()));
   }
 
   /** Whether the process stood still since the last look. Then no connection from before is used again. */
   #look(): void {
+    if (this.#isClosed) return;
     const now = performance.now();
     const stood = now - this.#awakeAt;
     this.#awakeAt = now;
@@ -134,7 +137,10 @@ export class HttpClient {
     this.#agent = newAgent();
     this.#retired.add(old);
     // What is under way on it ends first: it may be bringing a job.
-    void old.close().then(() => this.#retired.delete(old));
+    void old
+      .close()
+      .catch(() => {}) // it is destroyed, by our own `close`
+      .then(() => this.#retired.delete(old));
     this.#onThaw(stood);
   }
 

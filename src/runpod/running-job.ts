@@ -159,8 +159,7 @@ export class RunningJob {
       const { key } = platform;
       const told = key.redactError(error);
       if (this.isWanted) this.#observe({ type: 'handler-threw', id: this.id, error: told });
-      const message = error instanceof Error ? error.message : String(error);
-      return this.#fitting(failureOf(key.redact(message)));
+      return this.#fitting(failureOf(key.redact(messageOf(error))));
     }
   }
 
@@ -184,6 +183,15 @@ export class RunningJob {
 
   get #observe(): Observer {
     return this.#options.observer;
+  }
+}
+
+/** What a handler threw, in words: it may be anything. */
+function messageOf(error: unknown): string {
+  try {
+    return String(error instanceof Error ? error.message : error);
+  } catch {
+    return ''; // an object that has no words
   }
 }
 

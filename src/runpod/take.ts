@@ -88,13 +88,15 @@ function sort(items: readonly unknown[]): Taken | null {
 
 function problemOf(item: unknown): string | null {
   if (!isRecord(item)) return `The job is ${item === null ? 'null' : typeof item}, not an object.`;
-  if (idOf(item) === null) return 'The job has no id.';
+  if (idOf(item) === null) return 'The job has no id that can be used.';
   if (!('input' in item)) return 'The job has no input.';
   return null;
 }
 
+/** Half a surrogate pair cannot be written into a URL. */
 function idOf(item: unknown): string | null {
-  return isRecord(item) && typeof item.id === 'string' && item.id !== '' ? item.id : null;
+  if (!isRecord(item) || typeof item.id !== 'string') return null;
+  return item.id !== '' && item.id.isWellFormed() ? item.id : null;
 }
 
 function failed(error: string, waitMs: number | null = null): Taken {

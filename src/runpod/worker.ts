@@ -4,6 +4,7 @@ import { type Counts, count, noCounts } from './counts.ts';
 import { type EndReason, forgiving, type Observer, type WorkerEvent } from './events.ts';
 import type { Job } from './handler.ts';
 import { HttpClient } from './http.ts';
+import { JobTable } from './job-table.ts';
 import {
   LIMITS,
   MAX_UNDELIVERED_BYTES,
@@ -36,9 +37,9 @@ export class RunPodWorker {
   readonly #client: HttpClient;
   readonly #pinger: Pinger | null;
   readonly #counts = noCounts();
-  /** By id: what is run or delivered. */
-  readonly #jobs = new Map<string, RunningJob>();
-  readonly #tasks = new Set<Promise<void>>();
+  readonly #jobs = new JobTable();
+  /** Mistakes of our own. */
+  readonly #mistakes: unknown[] = [];
   /** No job is asked for any more. */
   readonly #stopping = new AbortController();
   /** The last request for jobs is waited for no longer. */
@@ -80,20 +81,23 @@ export class RunPodWorker {
     return { ...this.#counts };
   }
 
-  /** Works until `stop`, `unfit`, or a job that asks for a fresh worker; then until all results are delivered. */
+  /**
+   * Works until `stop`, `unfit`, or a job that asks for a fresh worker; then until all results are delivered. A mistake
+   * of our own ends it as `stop` does, and is what it rejects with then.
+   */
   async run(): Promise<Ending> {
     if (this.#started) throw new Error('This worker has been run: make another one.');
     this.#started = true;
     this.#pinger?.start();
-    const stopSignals = this.#watchStopSignals();
-    try {
-      await this.#takeUntilStopped();
-      while (this.#tasks.size > 0) await Promise.all(this.#tasks);
-    } finally {
-      this.#over.abort();
-      await stopSignals;
-      await this.#close();
-    }
+    const stopSignals = this.#guard(() => this.#watchStopSignals());
+    await this.#guard(() => this.#takeUntilStopped());
+    await this.#jobs.empty();
+    this.#over.abort();
+    await stopSignals;
+    await this.#close();
+    const [mistake, ...more] = this.#mistakes;
+    if (more.length > 0) throw new AggregateError(this.#mistakes, 'The worker made mistakes.');
+    if (mistake !== undefined) throw mistake;
     return { reason: this.#reason, counts: this.counts };
   }
 
@@ -119,6 +123,16 @@ export class RunPodWorker {
     if (!this.#started) await this.#close();
   }
 
+  /** Never rejects: whatever goes wrong in one place, what is under way in the others is finished. */
+  async #guard(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.#mistakes.push(error);
+      this.#end('stopped');
+    }
+  }
+
   #end(reason: EndReason): void {
     if (reason === 'unfit') this.#reason = reason;
     if (this.#stopping.signal.aborted) return;
@@ -129,8 +143,8 @@ export class RunPodWorker {
     const { lastTakeMs, graceMs, abortMs } = this.#timing;
     const clocks = [
       afterAwake(Math.min(lastTakeMs, graceMs), () => this.#giveUpTake.abort()),
-      afterAwake(graceMs, () => this.#each((job) => job.abort('shutdown'))),
-      afterAwake(graceMs + abortMs, () => this.#each((job) => job.abandon())),
+      afterAwake(graceMs, () => this.#jobs.each((job) => job.abort('shutdown'))),
+      afterAwake(graceMs + abortMs, () => this.#jobs.each((job) => job.abandon())),
     ];
     this.#stopClock = () => {
       for (const stop of clocks) stop();
@@ -177,7 +191,7 @@ export class RunPodWorker {
 
   #take(wanted: number): Promise<Taken> {
     return takeJobs(this.#client, {
-      url: takeUrlFor(this.#platform, wanted, this.#wantedIds().length > 0),
+      url: takeUrlFor(this.#platform, wanted, this.#jobs.wantedIds().length > 0),
       takeMs: this.#timing.takeMs,
       rateLimitedMs: this.#timing.rateLimitedMs,
       giveUp: this.#giveUpTake.signal,
@@ -197,20 +211,24 @@ export class RunPodWorker {
   #begin(job: Job, before: RunningJob | undefined): void {
     this.#observer({ type: 'taken', id: job.id });
     this.#unhandled += 1;
-    this.#see(this.#newJob(job), async (running) => {
-      await before?.gone;
-      const result = await this.#run(running);
-      this.#unhandled -= 1;
-      this.#notify();
-      return result;
+    const running = this.#newJob(job);
+    void this.#see(running, async () => {
+      try {
+        await before?.gone;
+        return await this.#run(running);
+      } finally {
+        this.#unhandled -= 1;
+        this.#notify();
+      }
     });
   }
 
   /** What cannot be run is answered, if it can be. */
   #refuse({ id, problem }: Malformed): void {
     this.#observer({ type: 'malformed', id, problem });
-    if (id === null || this.#jobs.has(id)) return;
-    this.#see(this.#newJob({ id, input: null }), async (job) => job.fail(problem));
+    if (id === null || this.#jobs.get(id)) return;
+    const job = this.#newJob({ id, input: null });
+    void this.#see(job, () => job.fail(problem));
   }
 
   /** Runs the handler when it is the job's turn: the platform may have given more than was asked for. */
@@ -224,33 +242,27 @@ export class RunPodWorker {
     }
   }
 
-  /** Sees a job through: `work` gives its result. */
-  #see(job: RunningJob, work: (job: RunningJob) => Promise<Result | null>): void {
-    this.#jobs.set(job.id, job);
+  /** Sees a job through: `work` gives its result. Never rejects. */
+  async #see(job: RunningJob, work: () => Result | null | Promise<Result | null>): Promise<void> {
+    this.#jobs.add(job);
     this.#notify();
-    const task = this.#complete(job, work).finally(() => this.#tasks.delete(task));
-    this.#tasks.add(task);
-  }
-
-  async #complete(
-    job: RunningJob,
-    work: (job: RunningJob) => Promise<Result | null>,
-  ): Promise<void> {
-    try {
-      const result = await work(job);
+    await this.#guard(async () => {
+      const result = await work();
       if (result) await this.#deliver(job, result);
-    } finally {
-      job.end();
-      if (this.#jobs.get(job.id) === job) this.#jobs.delete(job.id);
-      this.#notify();
-    }
+    });
+    job.end();
+    this.#jobs.remove(job);
+    this.#notify();
   }
 
   async #deliver(job: RunningJob, result: Result): Promise<void> {
     if (result.refresh) this.#end('refresh');
     this.#undeliveredBytes += result.body.length;
-    await job.deliver(result);
-    this.#undeliveredBytes -= result.body.length;
+    try {
+      await job.deliver(result);
+    } finally {
+      this.#undeliveredBytes -= result.body.length;
+    }
   }
 
   #newJob(job: Job): RunningJob {
@@ -275,17 +287,9 @@ export class RunPodWorker {
     await watchStopSignals(this.#client, options, this.#over.signal);
   }
 
-  #wantedIds(): string[] {
-    return [...this.#jobs.values()].filter((job) => job.isWanted).map((job) => job.id);
-  }
-
-  #each(act: (job: RunningJob) => void): void {
-    this.#jobs.forEach(act);
-  }
-
   /** Whoever waits for a change looks again. */
   #notify(): void {
-    this.#pinger?.setJobs(this.#wantedIds());
+    this.#pinger?.setJobs(this.#jobs.wantedIds());
     this.#changed.resolve();
     this.#changed = Promise.withResolvers();
   }

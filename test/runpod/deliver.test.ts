@@ -43,6 +43,11 @@ describe('the body of a result', () => {
     ).toEqual({ error: 'not even an error' });
   });
 
+  it('is an error also when what the handler throws has no words', async () => {
+    const body = await bodyOf(() => Promise.reject(Object.create(null)));
+    expect(body).toEqual({ error: 'The job failed.' });
+  });
+
   it('is an error when the output cannot be written as JSON', async () => {
     expect(await bodyOf(async () => circle)).toMatchObject({ error: /circular/i });
     expect(await bodyOf(async () => ({ n: 1n }))).toMatchObject({ error: /BigInt/ });

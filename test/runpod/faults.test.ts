@@ -1,7 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+import type { Pace } from '../../src/runpod/backoff.ts';
+import type { WorkerEvent } from '../../src/runpod/events.ts';
+import { HttpClient } from '../../src/runpod/http.ts';
+import { type Platform, PlatformKey, readPlatform } from '../../src/runpod/platform.ts';
+import { RunPodWorker } from '../../src/runpod/worker.ts';
 import type { Fault, RecordedRequest } from './platform.ts';
-import { job, startRig } from './rig.ts';
+import { StandInPlatform } from './platform.ts';
+import { echo, job, QUICK, startRig } from './rig.ts';
 
 const JOBS = 200;
 
@@ -121,3 +127,61 @@ it('an error whose body never ends holds up no take, no stop poll and no result 
   expect(of('stop-poll-failed')).toMatchObject([{ error }]);
   expect(of('delivery-retried')).toMatchObject([{ error }]);
 }, 60_000); // the body of an answer that matters is waited for twice as long
+
+/** Options that a program cannot have by its types, and that are found out late. */
+const NO_PACE = undefined as unknown as Pace;
+
+describe('a mistake of our own', () => {
+  it.each([
+    ['taking', { emptyPace: NO_PACE }],
+    ['delivering', { deliverPace: NO_PACE }],
+    ['asking for stop signals', { takePace: NO_PACE }],
+  ])('in %s ends the worker, but not the other jobs that it has', async (where, wrong) => {
+    const platform = await StandInPlatform.start();
+    const events: WorkerEvent[] = [];
+    const gate = Promise.withResolvers<void>();
+    const worker = new RunPodWorker({
+      handler: async (it) => {
+        if (it.id === 'a') await gate.promise;
+        return echo(it, {} as never);
+      },
+      concurrency: 3,
+      platform: readPlatform(platform.env()) as Platform,
+      observer: (event) => {
+        events.push(event);
+        platform.look();
+      },
+      timing: { ...QUICK, ...wrong },
+    });
+    platform.queue([job('a'), job('b')]);
+    if (where === 'delivering') platform.spoilResults('b', 503);
+    const ended = worker.run();
+    const outcome = ended.then(
+      () => 'resolved',
+      (error: unknown) => String(error),
+    );
+    await platform.until(() => events.some(({ type }) => type === 'taken'));
+    if (where === 'taking') platform.spoilTakes(204, 204);
+    if (where === 'asking for stop signals') platform.spoilStopSignals(500, 500);
+    await platform.until(() => events.some(({ type }) => type === 'stopping'));
+    gate.resolve();
+    expect(await outcome).toMatch(/^TypeError: Cannot read properties of undefined/);
+    expect(platform.results('a')).toHaveLength(1);
+    await platform.close();
+  });
+});
+
+it('a client that is closed does not mind a freeze', async () => {
+  const thaws: number[] = [];
+  const client = new HttpClient(new PlatformKey('k'), 'test', (ms) => thaws.push(ms));
+  await client.close();
+  const now = performance.now.bind(performance);
+  const clock = vi.spyOn(performance, 'now').mockImplementation(() => now() + 60_000);
+  try {
+    const sent = client.send({ method: 'GET', url: 'http://127.0.0.1:1/', answerMs: 1_000 });
+    await expect(sent).rejects.toThrow(/destroyed/);
+  } finally {
+    clock.mockRestore();
+  }
+  expect(thaws).toEqual([]);
+});

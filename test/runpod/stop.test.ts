@@ -165,6 +165,24 @@ describe('stopping', () => {
     expect(platform.requestsTo('job-done')).toEqual([]);
   });
 
+  it('abandons a stopped job that does not obey, also when it has come again', async () => {
+    const { platform, worker, ended, of } = await startRig({
+      handler: () => new Promise(() => {}),
+      concurrency: 2,
+      timing: { graceMs: 50, abortMs: 50 },
+    });
+    platform.queue(job('a'));
+    await platform.until(() => of('taken').length === 1);
+    platform.stop('a');
+    await platform.until(() => of('stopped').length === 1);
+    platform.queue(job('a')); // waits for the first to return
+    await platform.until(() => of('taken').length === 2);
+    worker.stop();
+    expect(of('stopping')).toMatchObject([{ inProgress: 2 }]);
+    expect(await ended).toMatchObject({ counts: { abandoned: 1, stopped: 1, delivered: 0 } });
+    expect(platform.requestsTo('job-done')).toEqual([]);
+  });
+
   it('goes on delivering, however long the platform is away', async () => {
     const { platform, worker, ended, of } = await startRig({
       timing: { graceMs: 20, abortMs: 20 },

@@ -130,7 +130,7 @@ describe('taking jobs', () => {
     expect((await end()).counts).toMatchObject({ taken: 5, delivered: 5 });
   });
 
-  it('answers a job without input, reports one without an id, and runs the others', async () => {
+  it('answers a job without input, reports one without a usable id, and runs the others', async () => {
     const { platform, of, end } = await startRig({ concurrency: 4 });
     platform.queue([
       { id: 'no-input' },
@@ -138,13 +138,14 @@ describe('taking jobs', () => {
       'text',
       null,
       { id: 7, input: 1 },
+      job('\ud800x'), // half a surrogate pair has no place in a URL
       job('ok'),
     ]);
     await platform.until(() => platform.accepted.size === 2);
     expect(platform.results('no-input')).toEqual([{ error: 'The job has no input.' }]);
     expect(platform.results('ok')).toEqual([{ output: { echo: {} } }]);
-    expect(of('malformed').map(({ id }) => id)).toEqual(['no-input', null, null, null, null]);
-    expect((await end()).counts).toMatchObject({ taken: 1, malformed: 5, delivered: 2 });
+    expect(of('malformed').map(({ id }) => id)).toEqual(['no-input', null, null, null, null, null]);
+    expect((await end()).counts).toMatchObject({ taken: 1, malformed: 6, delivered: 2 });
   });
 
   it('ignores a second copy of a job that runs, or is being delivered', async () => {
