@@ -52,7 +52,9 @@ export class RunPodWorker {
   #running = 0;
   #undeliveredBytes = 0;
   #changed = Promise.withResolvers<void>();
-  #stopClock = () => {};
+  /** Of the shutdown; each is stopped by a call. */
+  readonly #clocks: (() => void)[] = [];
+  #isGraceOver = false;
   #lastWord: Promise<void> = Promise.resolve();
 
   constructor(options: WorkerOptions) {
@@ -91,6 +93,7 @@ export class RunPodWorker {
     this.#pinger?.start();
     const stopSignals = this.#guard(() => this.#watchStopSignals());
     await this.#guard(() => this.#takeUntilStopped());
+    if (this.#isGraceOver) this.#cutShort(); // what the last request for jobs has brought, too
     await this.#jobs.empty();
     this.#over.abort();
     await stopSignals;
@@ -140,19 +143,23 @@ export class RunPodWorker {
     this.#observer({ type: 'stopping', reason, inProgress: this.#jobs.size });
     this.#stopping.abort();
     this.#notify();
-    const { lastTakeMs, graceMs, abortMs } = this.#timing;
-    const clocks = [
-      afterAwake(Math.min(lastTakeMs, graceMs), () => this.#giveUpTake.abort()),
-      afterAwake(graceMs, () => this.#jobs.each((job) => job.abort('shutdown'))),
-      afterAwake(graceMs + abortMs, () => this.#jobs.each((job) => job.abandon())),
-    ];
-    this.#stopClock = () => {
-      for (const stop of clocks) stop();
-    };
+    const { lastTakeMs, graceMs } = this.#timing;
+    this.#clocks.push(
+      afterAwake(lastTakeMs, () => this.#giveUpTake.abort()),
+      afterAwake(graceMs, () => this.#cutShort()),
+    );
+  }
+
+  /** The grace time is over. */
+  #cutShort(): void {
+    this.#isGraceOver = true;
+    this.#jobs.each((job) => job.abort('shutdown'));
+    const { abortMs } = this.#timing;
+    this.#clocks.push(afterAwake(abortMs, () => this.#jobs.each((job) => job.abandon())));
   }
 
   async #close(): Promise<void> {
-    this.#stopClock();
+    for (const stop of this.#clocks) stop();
     await this.#lastWord;
     await this.#pinger?.close();
     await this.#client.close();

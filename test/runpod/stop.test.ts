@@ -6,7 +6,7 @@ import { heldHandler, job, startRig } from './rig.ts';
 
 /** Returns when its signal aborts, and says why it did. */
 const obedient: Handler = async (_job, { signal, progress }) => {
-  await new Promise((resolve) => signal.addEventListener('abort', resolve));
+  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve));
   progress('a last report');
   return { why: (signal.reason as JobStopped).why };
 };
@@ -126,6 +126,22 @@ describe('stopping', () => {
     await sleep(100); // it does not come at once
     platform.queue(job('a'), job('b'));
     expect(await ended).toMatchObject({ counts: { taken: 1, delivered: 1 } });
+  });
+
+  it('waits for that request whatever the grace time is, and grants none to what it brings', async () => {
+    const { platform, worker, ended, of } = await startRig({
+      platformOptions: { holdMs: 60_000 },
+      concurrency: 2,
+      handler: (given, context) =>
+        given.id === 'a' ? obedient(given, context) : new Promise(() => {}),
+      timing: { lastTakeMs: 60_000, graceMs: 0, abortMs: 50 },
+    });
+    await platform.until(() => platform.isHolding('job-take'));
+    worker.stop();
+    await sleep(100); // grace and abort time are over
+    platform.queue(job('a'), job('b'));
+    expect(await ended).toMatchObject({ counts: { taken: 2, delivered: 1, abandoned: 1 } });
+    expect(of('aborted').map(({ why }) => why)).toEqual(['shutdown', 'shutdown']);
   });
 
   it('does not wait for that request for ever', async () => {
