@@ -1,4 +1,5 @@
 import { type Handler, JobStopped, type StopCause } from '../runpod/handler.ts';
+import { ENVELOPE_BYTES } from '../runpod/options.ts';
 import { ApiError } from './errors.ts';
 import { type JobRequest, type JobStatus, LocalJob } from './job.ts';
 import { failedOutcome, outcomeOf } from './outcome.ts';
@@ -28,7 +29,7 @@ export interface QueueLimits {
   /** Results that are kept, by number and size; the oldest go first. */
   readonly maxKept: number;
   readonly maxKeptBytes: number;
-  /** The largest result. */
+  /** The largest result, what is around the handler's output included. */
   readonly maxOutputBytes: number;
   readonly maxSyncOutputBytes: number;
 }
@@ -170,7 +171,8 @@ export class JobQueue {
     const { handler, limits } = this.#options;
     const { job: asked, isSync } = job.request;
     const abort = new AbortController();
-    const maxOutputBytes = isSync ? limits.maxSyncOutputBytes : limits.maxOutputBytes;
+    const maxBytes = isSync ? limits.maxSyncOutputBytes : limits.maxOutputBytes;
+    const maxOutputBytes = maxBytes - ENVELOPE_BYTES;
     const time = asked.policy?.executionTimeout ?? limits.executionMs;
     const over = setTimeout(() => this.#stop(job, 'TIMED_OUT', 'timed out'), time);
     this.#running.set(job, abort);
@@ -178,7 +180,7 @@ export class JobQueue {
     try {
       const progress = (output: unknown) => job.report(output);
       const value = await handler(asked, { signal: abort.signal, progress, maxOutputBytes });
-      const { status, ...outcome } = outcomeOf(value, maxOutputBytes);
+      const { status, ...outcome } = outcomeOf(value, maxBytes);
       this.#end(job, status, outcome);
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);

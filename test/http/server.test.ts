@@ -222,16 +222,24 @@ describe('a result', () => {
   });
 
   it('that is too large fails the job', async () => {
-    const limits = { maxOutputBytes: 100, maxSyncOutputBytes: 200 };
-    const api = await serveApi({
-      limits,
-      handler: async (_job, context) => 'x'.repeat(context.maxOutputBytes),
-    });
+    const limits = { maxOutputBytes: 2000, maxSyncOutputBytes: 3000 };
+    const api = await serveApi({ limits, handler: async () => 'x'.repeat(3000) });
     const { json } = await runSync(api, {});
     expect(json).toMatchObject({
       status: 'FAILED',
-      error: expect.stringContaining('200 are allowed'),
+      error: expect.stringContaining('3000 are allowed'),
     });
+  });
+
+  it('may have all that the handler was told that it may have', async () => {
+    const api = await serveApi({
+      limits: { maxOutputBytes: 2000, maxSyncOutputBytes: 3000 },
+      handler: async (_job, { maxOutputBytes }) => 'x'.repeat(maxOutputBytes - 2), // in quotes
+    });
+    expect((await runSync(api, {})).json).toMatchObject({ status: 'COMPLETED' });
+    const id = await run(api, {});
+    const { json } = await api.ask('GET', `/status-sync/${id}`);
+    expect(json).toMatchObject({ status: 'COMPLETED' });
   });
 
   it('that is no JSON fails the job', async () => {
