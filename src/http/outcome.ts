@@ -1,3 +1,5 @@
+import { splitOutput } from '../runpod/result.ts';
+
 /** How a job ended. */
 export interface Outcome {
   readonly status: 'COMPLETED' | 'FAILED';
@@ -9,10 +11,12 @@ export interface Outcome {
 
 /**
  * What a handler gave, as the queue would show it to the caller: an object with an `error` is a failed job, the rest of
- * it that job's output.
+ * it that job's output. There is no other worker to be had, so a wish for one is dropped.
+ *
+ * @throws TypeError when its error cannot be written as JSON.
  */
 export function outcomeOf(value: unknown, maxBytes: number): Outcome {
-  const { error, output } = split(value);
+  const { error, output } = splitOutput(value);
   const bytes = jsonBytes({ error, output });
   if (bytes === null) return failedOutcome('The result cannot be written as JSON.');
   if (bytes > maxBytes) {
@@ -39,12 +43,4 @@ export function jsonBytes(value: unknown): number | null {
 
 export function failedOutcome(error: string): Outcome {
   return { status: 'FAILED', error, bytes: Buffer.byteLength(error) };
-}
-
-function split(value: unknown): { error?: string; output?: unknown } {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return { output: value };
-  const { error, ...rest } = value as { error?: unknown };
-  if (!error) return { output: value };
-  const text = typeof error === 'string' ? error : JSON.stringify(error);
-  return { error: text, ...(Object.keys(rest).length > 0 && { output: rest }) };
 }

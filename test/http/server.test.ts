@@ -242,6 +242,24 @@ describe('a result', () => {
     expect(json).toMatchObject({ status: 'COMPLETED' });
   });
 
+  it.each([
+    ['an error that is none', { error: null, a: 1 }, { status: 'COMPLETED', output: { a: 1 } }],
+    ['an error alone', { error: 'no' }, { status: 'FAILED', error: 'no' }],
+    ['an error that is no text', { error: { n: 7 } }, { status: 'FAILED', error: '{"n":7}' }],
+    [
+      'a wish for a fresh worker',
+      { a: 1, refresh_worker: true },
+      { status: 'COMPLETED', output: { a: 1 } },
+    ],
+    ['nothing in it', {}, { status: 'COMPLETED' }],
+    ['no value', undefined, { status: 'COMPLETED', output: null }],
+    ['a list', [1], { status: 'COMPLETED', output: [1] }],
+  ])('with %s is what it is on the queue', async (_what, value, shown) => {
+    const api = await serveApi({ handler: async () => value });
+    const { id, delayTime, executionTime, ...rest } = (await runSync(api, {})).json;
+    expect(rest).toEqual(shown);
+  });
+
   it('that is no JSON fails the job', async () => {
     const endless: Record<string, unknown> = {};
     endless.self = endless;
