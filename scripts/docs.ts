@@ -97,6 +97,8 @@ const LIMIT_MEANINGS: Readonly<Record<keyof ApiLimits, string>> = {
   maxKeptBytes: 'what they may have together; the oldest go first',
   maxBytes: 'the body of `/run`; beyond it 413',
   maxSyncBytes: 'the body of `/runsync`; beyond it 413',
+  maxStrangerBytes:
+    'all bodies together that are being read from callers without the key in a header; beyond it 429',
   maxOutputBytes: 'the result of a `/run`; what is around the output takes up to 1024 of it',
   maxSyncOutputBytes: 'the result of a `/runsync`, likewise',
   streamWaitMs: 'how long `/stream` waits for something to say',

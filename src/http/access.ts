@@ -22,7 +22,7 @@ declare module 'fastify' {
 const KEY_HEADER = 'lotus-api-key';
 
 /**
- * Asks every request for the key, before its body is read where no key can be in it. Routes that are not there need the
+ * Asks every request for the key: before its body is read where no key can be in it, after that where one can. Routes that are not there need the
  * key too.
  */
 export function guardAccess(app: FastifyInstance, isKey: KeyCheck): void {

@@ -5,6 +5,7 @@ export const API_ERRORS = {
   unauthorized: 401,
   not_found: 404,
   body_too_large: 413,
+  busy: 429,
   queue_full: 429,
   internal: 500,
   shutting_down: 503,

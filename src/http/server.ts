@@ -10,7 +10,7 @@ import { VERSION } from '../app.ts';
 import type { Log } from '../log.ts';
 import type { Handler } from '../runpod/handler.ts';
 import { guardAccess, type KeyCheck, unauthorized } from './access.ts';
-import { readJsonBodies } from './body.ts';
+import { boundStrangers, readJsonBodies } from './body.ts';
 import { API_ERRORS, ApiError } from './errors.ts';
 import type { LocalJob } from './job.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
@@ -41,6 +41,8 @@ export interface ApiLimits extends QueueLimits {
   /** The largest bodies of `/run` and `/runsync`. */
   readonly maxBytes: number;
   readonly maxSyncBytes: number;
+  /** All bodies together that are being read from callers who have shown no key in a header. */
+  readonly maxStrangerBytes: number;
   /** How long `/stream` waits for something to say. */
   readonly streamWaitMs: number;
   /** How long a request may take to come in, its headers and all of it. */
@@ -66,6 +68,7 @@ export const API_LIMITS: ApiLimits = {
   maxKeptBytes: 256_000_000,
   maxBytes: 10_000_000,
   maxSyncBytes: 20_000_000,
+  maxStrangerBytes: 64_000_000,
   maxOutputBytes: 10_000_000,
   maxSyncOutputBytes: 20_000_000,
   streamWaitMs: 5000, // RunPod's Python client waits 10 s for an answer
@@ -116,6 +119,7 @@ async function createApp(options: ApiOptions, limits: ApiLimits) {
   const { isKey, handler, log, input, ready = Promise.resolve() } = options;
   const app = createServer(limits);
   guardAccess(app, isKey);
+  boundStrangers(app, limits.maxStrangerBytes);
   readJsonBodies(app);
 
   const queue: JobQueue = new JobQueue({ handler, ready, limits, onEnd });
@@ -195,8 +199,9 @@ async function describe(app: FastifyInstance): Promise<void> {
 
 function handleErrors(app: FastifyInstance, log: Log): void {
   app.setErrorHandler(async (error: FastifyError, request, reply) => {
-    // Whoever has no key learns nothing else, not even that what was sent is not JSON.
-    const told = request.isAdmitted ? toApiError(error) : unauthorized();
+    // Whoever has no key learns nothing else, not even that what was sent is not JSON. A key may be in what is not read.
+    const known = toApiError(error);
+    const told = request.isAdmitted || known.code === 'busy' ? known : unauthorized();
     const { status, code, message } = told;
     if (status >= 500) log.error({ err: told.cause, method: request.method }, message);
     if (status === 401) reply.header('www-authenticate', 'Bearer');

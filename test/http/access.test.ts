@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import net from 'node:net';
-import { describe, expect, it } from 'vitest';
-import { heldHandler, KEY, serveApi } from './api.ts';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { type Api, heldHandler, KEY, serveApi } from './api.ts';
 
 const UNAUTHORIZED = {
   status: 401,
@@ -108,6 +108,76 @@ describe('the key', () => {
     const [answer] = await once(socket, 'data'); // and no byte of the body was sent
     expect(String(answer)).toMatch(/^HTTP\/1.1 401/);
     socket.destroy();
+  });
+
+  describe('that may be in the body', () => {
+    const limits = { maxBytes: 2000, maxStrangerBytes: 3000 };
+    const head = (more: string) => `POST /run HTTP/1.1\r\nHost: a\r\n${more}\r\n\r\n`;
+    const sized = (bytes: number) => head(`Content-Length: ${bytes}`);
+    const chunked = head('Transfer-Encoding: chunked');
+    const whole = { input: { api_key: KEY, text: 'x'.repeat(1900) } };
+    const inBody = { input: { api_key: KEY, text: 'x'.repeat(1400) } };
+    const dial = (api: Api) => {
+      const socket = net.connect(Number(new URL(api.url).port), '127.0.0.1');
+      socket.on('error', () => {}); // it may be cut off
+      onTestFinished(() => void socket.destroy());
+      return socket;
+    };
+    const statusOf = async (api: Api, body: unknown, headers = {}) =>
+      (await api.ask('POST', '/run', body, headers)).status;
+
+    it('is waited for from so many bytes at once, the rest gets 429 unread', async () => {
+      const api = await serveApi({ limits });
+      const slow = [dial(api), dial(api)];
+      for (const socket of slow) socket.write(`${sized(1500)}{`);
+      await vi.waitFor(async () => expect(await statusOf(api, inBody)).toBe(429));
+      for (const text of [sized(1500), chunked]) {
+        const socket = dial(api);
+        socket.write(text);
+        const [answer] = await once(socket, 'data'); // and no byte of the body was sent
+        expect(String(answer)).toMatch(/^HTTP\/1.1 429/);
+      }
+      const refused = await api.ask('POST', '/run', inBody, { authorization: 'Bearer wrong' });
+      expect(refused).toMatchObject({ status: 429, json: { status: 429, code: 'busy' } });
+      expect(refused.headers.get('retry-after')).toBe('1');
+      expect(await statusOf(api, inBody, { 'lotus-api-key': KEY })).toBe(200);
+      expect((await api.ask('GET', '/health', undefined, {})).status).toBe(401);
+      slow[0]?.destroy();
+      await vi.waitFor(async () => expect(await statusOf(api, inBody)).toBe(200));
+    });
+
+    it('is waited for no longer while the job runs', async () => {
+      const { handler, next } = heldHandler();
+      const api = await serveApi({ limits, handler });
+      void api.ask('POST', '/runsync', inBody, {}).catch(() => {}); // answered by the end
+      await next();
+      expect(await statusOf(api, whole)).toBe(200);
+    });
+
+    it.each([
+      ['is broken off', `${sized(1500)}{`, true],
+      ['is broken off, in chunks', `${chunked}1\r\n{\r\n`, true],
+      ['is broken off behind another', `${sized(2)}{}${sized(1500)}{`, true],
+      ['has no key', `${sized(1000)}{}${' '.repeat(998)}`, false],
+      ['is no JSON', `${sized(1000)}${'{'.repeat(1000)}`, false],
+      ['is announced too large', sized(3001), false],
+      ['turns out too large', `${chunked}bb9\r\n${'x'.repeat(3001)}\r\n`, false],
+    ])('is waited for no longer when the body %s', async (_how, text, isBrokenOff) => {
+      const api = await serveApi({ limits });
+      for (let n = 0; n < 4; n += 1) {
+        const socket = dial(api);
+        const answered = once(socket, 'data');
+        socket.write(text);
+        if (isBrokenOff) {
+          await api.ask('GET', '/ping', undefined, {}); // so that it has come in
+          socket.destroy();
+          answered.catch(() => {});
+        } else {
+          expect(String((await answered)[0])).toMatch(/^HTTP\/1.1 401/);
+        }
+      }
+      await vi.waitFor(async () => expect(await statusOf(api, whole)).toBe(200));
+    });
   });
 
   it('is in no answer and no label', async () => {
