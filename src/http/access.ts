@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { KEY_HEADER } from '../key-header.ts';
 import { ApiError } from './errors.ts';
 
 /** Whether a key is the server's; it takes the same time for every key. */
@@ -18,8 +19,6 @@ declare module 'fastify' {
     isAdmitted: boolean;
   }
 }
-
-const KEY_HEADER = 'lotus-api-key';
 
 /**
  * Asks every request for the key: before its body is read where no key can be in it, after that where one can. Routes that are not there need the

@@ -7,6 +7,7 @@ import {
 } from 'fastify-type-provider-zod';
 import type { z } from 'zod';
 import { VERSION } from '../app.ts';
+import { KEY_HEADER } from '../key-header.ts';
 import type { Log } from '../log.ts';
 import type { Handler } from '../runpod/handler.ts';
 import { guardAccess, type KeyCheck, unauthorized } from './access.ts';
@@ -187,7 +188,7 @@ async function describe(app: FastifyInstance): Promise<void> {
       components: {
         securitySchemes: {
           bearer: { type: 'http', scheme: 'bearer' },
-          header: { type: 'apiKey', in: 'header', name: 'lotus-api-key' },
+          header: { type: 'apiKey', in: 'header', name: KEY_HEADER },
         },
       },
       security: [{ bearer: [] }, { header: [] }],

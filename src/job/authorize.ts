@@ -1,9 +1,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { LotusError } from '../errors.ts';
+import { KEY_HEADER } from '../key-header.ts';
 import type { Secret } from '../secret.ts';
-
-/** The header that bears the key, in any case. */
-export const KEY_HEADER = 'lotus-api-key';
 
 /** The parts of a job that a key can be in. */
 export interface KeyBearer {
