@@ -7,6 +7,7 @@ import {
 } from 'fastify-type-provider-zod';
 import type { z } from 'zod';
 import { VERSION } from '../app.ts';
+import { messageOf, UsageError } from '../errors.ts';
 import { KEY_HEADER } from '../key-header.ts';
 import type { Log } from '../log.ts';
 import type { Handler } from '../runpod/handler.ts';
@@ -95,13 +96,16 @@ export interface LocalApi {
 /**
  * Serve a handler by HTTP as a RunPod endpoint would, so that RunPod's own client libraries can be pointed at it.
  *
- * @throws the error of `listen`, e.g. `EADDRINUSE`.
+ * @throws UsageError when it cannot listen there, with the reason as its cause, e.g. `EADDRINUSE`.
  */
 export async function startApi(options: ApiOptions): Promise<LocalApi> {
   const limits = { ...API_LIMITS, ...options.limits };
   const { app, queue, metrics, webhooks } = await createApp(options, limits);
   const { host = '127.0.0.1', port = 8000 } = options;
-  const url = await app.listen({ host, port });
+  await app.ready(); // what is wrong with a route is no fault of the address
+  const url = await app.listen({ host, port }).catch((cause: unknown) => {
+    throw new UsageError(`cannot listen at ${host}:${port}: ${messageOf(cause)}`, { cause });
+  });
   return {
     url,
     queue,

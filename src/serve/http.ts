@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { messageOf, UsageError } from '../errors.ts';
+import { UsageError } from '../errors.ts';
 import { startApi } from '../http/server.ts';
 import { isServerKey } from '../job/authorize.ts';
 import { jobInputSchema } from '../job/schema.ts';
@@ -25,7 +25,6 @@ export async function serveHttp(
   }
   warnWithoutKey(service);
   const loaded = Promise.withResolvers<Handler>();
-  loaded.promise.catch(() => {}); // that the model cannot be had is told below
   const api = await startApi({
     host,
     port,
@@ -40,8 +39,6 @@ export async function serveHttp(
       maxSyncOutputBytes: config.answerLimits.runsync,
     },
     webhooks: { policy: config.fetch },
-  }).catch((error) => {
-    throw new UsageError(`cannot listen at ${host}:${port}: ${messageOf(error)}`);
   });
   print(`listening at ${api.url}`);
   try {

@@ -555,6 +555,27 @@ describe('what is not there', () => {
   });
 });
 
+describe('an address that cannot be listened at', () => {
+  it.each([
+    ['is taken', '127.0.0.1', 'EADDRINUSE'],
+    ['is not this machine’s', '192.0.2.1', 'EADDRNOTAVAIL'],
+  ])('that %s is said, with the reason', async (_how, host, code) => {
+    const port = Number(new URL((await serveApi()).url).port);
+    await expect(serveApi({ host, port })).rejects.toMatchObject({
+      name: 'UsageError',
+      message: expect.stringContaining(`cannot listen at ${host}:${port}: `),
+      cause: { code },
+    });
+  });
+
+  it('is not blamed for what is wrong with a schema', async () => {
+    const input = z.lazy(() => {
+      throw new TypeError('a bug');
+    });
+    await expect(serveApi({ input })).rejects.toThrow(new TypeError('a bug'));
+  });
+});
+
 describe('the end', () => {
   it('lets what runs finish, answers whoever waits, and takes nothing more', async () => {
     const { handler, next } = heldHandler();
