@@ -4,6 +4,7 @@ import { startApi } from '../http/server.ts';
 import { isServerKey } from '../job/authorize.ts';
 import { jobInputSchema } from '../job/schema.ts';
 import type { Handler } from '../runpod/handler.ts';
+import type { Model } from '../worker/model.ts';
 import type { HttpMode } from './mode.ts';
 import { type Service, warnWithoutKey, withModel } from './serve.ts';
 
@@ -25,6 +26,7 @@ export async function serveHttp(
   }
   warnWithoutKey(service);
   const loaded = Promise.withResolvers<Handler>();
+  let model: Model | null = null;
   const api = await startApi({
     host,
     port,
@@ -38,17 +40,19 @@ export async function serveHttp(
       maxOutputBytes: config.answerLimits.run,
       maxSyncOutputBytes: config.answerLimits.runsync,
     },
+    restarts: () => model?.restarts ?? 0,
     webhooks: { policy: config.fetch },
   });
   print(`listening at ${api.url}`);
   try {
-    return await withModel(service, async ({ lost }, handler) => {
+    return await withModel(service, async (started, handler) => {
+      model = started;
       loaded.resolve(handler);
       log.info('taking jobs');
-      const over = AbortSignal.any([signal, lost]);
+      const over = AbortSignal.any([signal, model.lost]);
       if (!over.aborted) await once(over, 'abort');
       await api.close(config.shutdownGraceMs);
-      return lost.aborted ? 1 : 0;
+      return model.lost.aborted ? 1 : 0;
     });
   } catch (error) {
     await api.close(0);

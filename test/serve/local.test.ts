@@ -3,7 +3,7 @@ import path from 'node:path';
 import { request } from 'undici';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { start, temporaryFolder } from '../cli/cli.ts';
-import { API_KEY, goodInput, logLines, said, terminate } from './rig.ts';
+import { API_KEY, goodInput, logLines, pythonsOf, said, terminate } from './rig.ts';
 
 const ENV = { LOTUS_API_KEY: API_KEY };
 
@@ -91,6 +91,33 @@ describe('lotus-worker serve, off the platform', () => {
     expect(exitCode).toBe(0);
     const jobs = logLines(stderr).filter(({ msg }) => msg === 'job');
     expect(jobs).toMatchObject([{ outcome: 'completed', model: 'sample' }]);
+  });
+
+  it('counts in its metrics how often the model process was started again', async () => {
+    const dir = await temporaryFolder();
+    const child = start(['serve', '--no-warmup', '--port', '0'], ENV, dir);
+    onTestFinished(() => void child.kill('SIGKILL'));
+    const [url = ''] =
+      /http:\S+/.exec(await said(child.stdout, (text) => text.includes('\n'))) ?? [];
+    const headers = { authorization: `Bearer ${API_KEY}` };
+    const body = JSON.stringify({ input: await goodInput() });
+    const statusOfJob = async () => {
+      const sent = await request(`${url}/runsync?wait=290000`, { method: 'POST', headers, body });
+      return ((await sent.body.json()) as { status: string }).status;
+    };
+    const restarts = async () => {
+      const text = await (await request(`${url}/metrics`, { headers })).body.text();
+      return /^lotus_worker_model_restarts (\d+)$/m.exec(text)?.[1];
+    };
+    expect([await restarts(), await statusOfJob(), await restarts()]).toEqual([
+      '0',
+      'COMPLETED',
+      '0',
+    ]);
+    const noticed = said(child.stderr, (text) => text.includes('killed by SIGKILL'));
+    for (const pid of await pythonsOf(child.pid)) process.kill(pid, 'SIGKILL');
+    await noticed;
+    expect([await statusOfJob(), await restarts()]).toEqual(['COMPLETED', '1']);
   });
 
   it('does not start without a key', async () => {
