@@ -70,7 +70,7 @@ async function examineLock(workspace: string): Promise<Finding> {
   if (owner && isGone(owner)) {
     return note('lock', `${what}; that process is dead`, 'the next run takes it over');
   }
-  const beat = `last sign of life ${new Date(beatAt).toISOString()}`;
+  const beat = `last sign of life ${new Date(beatAt).toISOString()} by its own clock`;
   return note(
     'lock',
     `${what}; ${beat}`,

@@ -104,7 +104,7 @@ export interface LockState {
   owner: Owner | null;
   /** What is being done under it. */
   doing: string;
-  /** When the owner last touched it, in milliseconds since 1970 by the volume's clock. */
+  /** When the owner last touched it, in milliseconds since 1970 by its own clock, which need not be right. */
   beatAt: number;
 }
 
@@ -128,8 +128,12 @@ async function acquire(
     const owner = await readOwner(dir);
     if (owner === null) {
       if (await putInPlace(dir, mine)) return;
-    } else if (!(await watch.sees(dir, owner)) || !(await takeAway(dir, owner, mine, report))) {
+    } else if (!(await watch.sees(dir, owner)) || !(await takeAway(dir, owner, mine, watch))) {
       await sleep(timing.poll);
+    } else {
+      report(
+        `took over from ${owner === UNKNOWN ? 'nobody known' : describeOwner(owner)}, which is dead`,
+      );
     }
   }
 }
@@ -151,12 +155,12 @@ async function putInPlace(dir: string, mine: Held): Promise<boolean> {
   }
 }
 
-/** Watches over an owner for one who waits. */
+/** Watches over an owner for one who waits, and over those who claim to take its lock away. */
 class Watch {
   readonly #report: Report;
   readonly #timing: LockTiming;
-  #seen = '';
-  #since = 0;
+  /** What was last seen of each folder, and since when. */
+  readonly #seen = new Map<string, { what: string; since: number }>();
   #told = '';
   #toldAt = 0;
 
@@ -168,18 +172,27 @@ class Watch {
   /** Look; whether the owner is dead. */
   async sees(dir: string, owner: Held): Promise<boolean> {
     if (isGone(owner)) return true;
-    const now = performance.now();
     const beat = await readBeat(dir);
-    const seen = `${owner.token} ${beat.at}`;
-    if (seen !== this.#seen) {
-      this.#seen = seen;
-      this.#since = now;
-    }
-    this.#tell(owner, beat.doing, now);
-    return now - this.#since > this.#timing.stale;
+    this.#tell(owner, beat.doing);
+    return this.#standsStill(dir, `${owner.token} ${beat.at}`);
   }
 
-  #tell(owner: Held, doing: string, now: number): void {
+  /** The same of one whose claim lies in a lock: of that nobody needs to be told. */
+  async seesClaim(claim: string, claimant: Held): Promise<boolean> {
+    if (isGone(claimant)) return true;
+    return this.#standsStill(claim, `${claimant.token} ${(await readBeat(claim)).at}`);
+  }
+
+  #standsStill(dir: string, what: string): boolean {
+    const now = performance.now();
+    const last = this.#seen.get(dir);
+    if (last?.what === what) return now - last.since > this.#timing.stale;
+    this.#seen.set(dir, { what, since: now });
+    return false;
+  }
+
+  #tell(owner: Held, doing: string): void {
+    const now = performance.now();
     const who = owner === UNKNOWN ? 'whoever made it' : describeOwner(owner);
     const line = `waiting for ${who}${doing && `: ${doing}`}`;
     if (line === this.#told && now - this.#toldAt < this.#timing.tell) return;
@@ -193,17 +206,15 @@ class Watch {
  * Take a dead owner's lock away, so that it is free again; whether it was us.
  *
  * Of several that find it dead one may: the one whose claim lies in it. By the time it does, the lock may be
- * another's, made since by somebody quicker; that is seen, for a claim stops nobody from taking a look.
+ * another's, made since by somebody quicker; that is seen, for a claim stops nobody from taking a look. The claim
+ * of one that died over it is taken away as the lock is: a claim does not beat, for it is over in a moment.
  */
-async function takeAway(dir: string, dead: Held, mine: Held, report: Report): Promise<boolean> {
+async function takeAway(dir: string, dead: Held, mine: Held, watch: Watch): Promise<boolean> {
   const claim = path.join(dir, 'claim');
-  const isOurs = await putInPlace(claim, mine).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return false; // somebody was quicker: it is gone
-    throw error;
-  });
-  if (!isOurs) {
+  if (!(await putInPlace(claim, mine).catch(unlessGone))) {
     const claimant = await readOwner(claim);
-    if (claimant !== null && isGone(claimant)) await rm(claim, { recursive: true, force: true });
+    const isDead = claimant !== null && (await watch.seesClaim(claim, claimant));
+    if (isDead) await takeAway(claim, claimant, mine, watch);
     return false;
   }
   const owner = await readOwner(dir);
@@ -214,10 +225,13 @@ async function takeAway(dir: string, dead: Held, mine: Held, report: Report): Pr
   const grave = asideOf(dir);
   await rename(dir, grave);
   await rm(grave, { recursive: true, force: true });
-  report(
-    `took over from ${dead === UNKNOWN ? 'nobody known' : describeOwner(dead)}, which is dead`,
-  );
   return true;
+}
+
+/** Somebody was quicker, and what it was about is not there any more. */
+function unlessGone(error: NodeJS.ErrnoException): false {
+  if (error.code === 'ENOENT') return false;
+  throw error;
 }
 
 async function keepAlive(dir: string, mine: Held, lost: AbortController): Promise<void> {

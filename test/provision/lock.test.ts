@@ -273,6 +273,51 @@ describe('a lock whose owner is on another machine', () => {
   });
 });
 
+describe('a dead lock whose taker died over it', () => {
+  const claim = () => path.join(lock(), 'claim');
+
+  it.each<[string, Partial<Owner>]>([
+    ['another machine', ELSEWHERE],
+    ['this machine', { pid: deadPid() }],
+  ])('is freed when the claim of one on %s has stood still', async (_where, claimant) => {
+    await leaveLock(ELSEWHERE);
+    await leaveLock({ ...claimant }, '', claim());
+    const waiting = AbortSignal.timeout(20_000); // a bound, ten times what it is to take
+    expect((await take(SOON_STALE, waiting)).at(-1)).toContain('took over from');
+    expect(await readdir(workspace)).toEqual([]);
+  });
+
+  it.each([
+    ['damaged', '{"token": '],
+    ['another object', '{}'],
+  ])('is freed when the claim is %s', async (_how, text) => {
+    await leaveLock(ELSEWHERE);
+    await leaveLock(ELSEWHERE, '', claim());
+    await writeFile(path.join(claim(), 'owner.json'), text);
+    const waiting = AbortSignal.timeout(20_000);
+    expect((await take(SOON_STALE, waiting)).at(-1)).toContain('took over from');
+    expect(await readdir(workspace)).toEqual([]);
+  });
+
+  it('is freed also when one died over the claim', async () => {
+    await leaveLock(ELSEWHERE);
+    await leaveLock(ELSEWHERE, '', claim());
+    await leaveLock(ELSEWHERE, '', path.join(claim(), 'claim'));
+    const waiting = AbortSignal.timeout(20_000);
+    expect((await take(SOON_STALE, waiting)).at(-1)).toContain('took over from');
+    expect(await readdir(workspace)).toEqual([]);
+  });
+
+  it('is left to one who claims it now', async () => {
+    await leaveLock({ pid: deadPid() });
+    await leaveLock(ELSEWHERE, '', claim());
+    const waiting = take(NEVER_STALE, AbortSignal.timeout(300)).catch((error: unknown) => error);
+    expect(isCancelled(await waiting)).toBe(true);
+    expect((await readdir(lock())).toSorted()).toEqual(['beat', 'claim', 'owner.json']);
+    expect((await readdir(claim())).toSorted()).toEqual(['beat', 'owner.json']);
+  });
+});
+
 describe('an owner that stood still', () => {
   it('finds its lock gone when it goes on, stops, and leaves the new one alone', async () => {
     const frozen = holder();
