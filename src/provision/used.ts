@@ -8,7 +8,7 @@ export async function noteUse(folder: string): Promise<void> {
   await utimes(folder, now, now).catch(() => {});
 }
 
-/** Of the folders of such names those that were used last. */
+/** Of the folders of such names those that were used last. One that is being removed meanwhile is none of them. */
 export async function lastUsed(
   dir: string,
   isMeant: (name: string) => boolean,
@@ -16,8 +16,18 @@ export async function lastUsed(
 ): Promise<string[]> {
   const names = (await readdir(dir)).filter(isMeant);
   const dated = await Promise.all(
-    names.map(async (name) => ({ name, at: (await stat(path.join(dir, name))).mtimeMs })),
+    names.map(async (name) => ({ name, at: await dateOf(path.join(dir, name)) })),
   );
-  const sorted = dated.sort((a, b) => b.at - a.at).slice(0, count);
-  return sorted.map(({ name }) => name);
+  const sorted = dated.filter(({ at }) => at !== null).sort((a, b) => Number(b.at) - Number(a.at));
+  return sorted.slice(0, count).map(({ name }) => name);
+}
+
+async function dateOf(folder: string): Promise<number | null> {
+  try {
+    return (await stat(folder)).mtimeMs;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ESTALE') return null; // the second is what NFS says of it
+    throw error;
+  }
 }
