@@ -11,6 +11,7 @@ import type { Config } from '../config.ts';
 import { writeWhole } from '../storage/files.ts';
 import { isGone, type Owner, thisProcess } from './owner.ts';
 import type { Made } from './step.ts';
+import { isHalfMade } from './switch.ts';
 import { noteUse } from './used.ts';
 
 const FOLDER = 'leases';
@@ -66,6 +67,27 @@ export async function leaseHolders(workspace: string, name: string): Promise<Own
   const now = await clockOf(dir);
   const holders = await Promise.all(files.map((file) => holderOf(file, now)));
   return holders.filter((holder) => holder !== null);
+}
+
+/**
+ * The leases that were half written by processes that were killed. They are written without the lock, and one that
+ * is a moment old is being written now: its time is what tells them apart.
+ */
+export async function halfWritten(workspace: string): Promise<string[]> {
+  const dir = path.join(workspace, FOLDER);
+  const names = await readdir(dir).catch(() => []); // nobody ever held one
+  const files = names.filter(isHalfMade).map((name) => path.join(dir, name));
+  if (files.length === 0) return [];
+  const now = await clockOf(dir);
+  const old = await Promise.all(files.map(async (file) => await isOlder(file, now - STALE_MS)));
+  return files.filter((_file, i) => old[i]);
+}
+
+async function isOlder(file: string, at: number): Promise<boolean> {
+  return await stat(file).then(
+    ({ mtimeMs }) => mtimeMs < at,
+    () => false, // it was written just now, and has its name
+  );
 }
 
 async function holderOf(file: string, now: number): Promise<Owner | null> {

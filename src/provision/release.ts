@@ -10,8 +10,8 @@ import { SetupError } from '../errors.ts';
 import { exists } from '../storage/files.ts';
 import { runProgram } from './program.ts';
 import { missing, type Report, ready, type Step } from './step.ts';
-import { removeOthers } from './sweep.ts';
-import { buildAside, isHalfMade, readSwitch, switchLink } from './switch.ts';
+import { removeUnused } from './sweep.ts';
+import { buildAside, readSwitch, switchLink } from './switch.ts';
 import { lastUsed, noteUse } from './used.ts';
 import { isReadOnly } from './volume.ts';
 
@@ -69,11 +69,12 @@ export function releaseStep({ config, env, signal }: ReleaseOptions): Step {
     async check() {
       const name = await releaseName();
       const linked = await readSwitch(link, releases);
-      const isThere = await exists(path.join(releases, name));
+      const target = path.join(releases, name);
+      const isThere = await exists(target);
       if (isThere && linked === name) return ready(name);
-      // The app that runs needs no copy of itself.
       if (await isReadOnly(config.workspace)) return ready('not copied to where nobody can write');
-      return missing(`${isThere ? 'the link to ' : ''}${name}`, isThere ? 0 : BYTES);
+      if (!isThere) return missing(name, BYTES);
+      return { ...ready(name), remember: () => linkAs(link, target) };
     },
     async make(_made, report) {
       const name = await releaseName();
@@ -86,14 +87,24 @@ export function releaseStep({ config, env, signal }: ReleaseOptions): Step {
           await prove(aside, { config, env, signal });
         });
       }
-      await switchLink(link, target);
-      await noteUse(target);
-      const kept = await lastUsed(releases, (other) => !isHalfMade(other), RELEASES_KEPT);
-      const isUsed = (other: string) => other === name || kept.includes(other);
-      await removeOthers(config.workspace, 'releases', isUsed, report);
+      await linkAs(link, target);
+      const kept = [name, ...(await lastUsed(releases, isRelease, RELEASES_KEPT))];
+      const others = (await readdir(releases)).filter((other) => !kept.includes(other));
+      await removeUnused(config.workspace, 'releases', others.filter(isRelease), report);
       return ready(`${name}: ${path.join(link, 'bootstrap')} runs it`);
     },
   };
+}
+
+/** Point the link at a copy, and note that it is used. Without the lock too: it is switched at once. */
+async function linkAs(link: string, target: string): Promise<void> {
+  await switchLink(link, target);
+  await noteUse(target);
+}
+
+/** Whether a folder is called as our copies are: other people's may lie beside them. */
+function isRelease(name: string): boolean {
+  return /^\d+\.\d+\.\d+.*-[0-9a-f]{12}$/.test(name);
 }
 
 /** The version, and a digest of every file of the app's own. The packages follow from their lock. */

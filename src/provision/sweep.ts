@@ -2,25 +2,16 @@ import { randomUUID } from 'node:crypto';
 import { readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { messageOf } from '../errors.ts';
-import { leaseHolders } from './leases.ts';
+import { halfWritten, leaseHolders } from './leases.ts';
 import { describeOwner } from './owner.ts';
 import type { Report } from './step.ts';
 import { isHalfMade } from './switch.ts';
 
-/** Where things are built aside. `tools` is bootstrap's, which has a lock of its own. */
-const BUILT_ASIDE = [
-  '.',
-  'venvs',
-  'releases',
-  'upstream',
-  'flash-attn',
-  'models',
-  'leases',
-  'cache/uv',
-];
-
-/** What we call a finished folder: other people's may lie beside it. */
-const OURS = /-[0-9a-f]{12}(@[0-9a-f]{8})?$/;
+/**
+ * Where things are built aside under the lock. `tools` is bootstrap's, which has a lock of its own, and leases are
+ * written without one.
+ */
+const BUILT_ASIDE = ['.', 'venvs', 'releases', 'upstream', 'flash-attn', 'models', 'cache/uv'];
 
 /** What runs that were killed have left half made, or one that runs is making. */
 export async function halfMade(workspace: string): Promise<string[]> {
@@ -33,25 +24,30 @@ export async function halfMade(workspace: string): Promise<string[]> {
   return found;
 }
 
-/** Remove what runs that were killed have left half made. Only under the lock: what is half made is theirs. */
+/**
+ * Remove what runs that were killed have left half made. Only under the lock: what is half made then is theirs. Two
+ * things are made without it: leases, of which only old ones go; and links, whose maker makes them again at the next
+ * start.
+ */
 export async function sweepHalfMade(workspace: string, report: Report): Promise<void> {
-  for (const file of await halfMade(workspace)) await removeOrTell(file, report);
+  const leases = await halfWritten(workspace).catch(() => []); // nothing can be written there, and nothing removed
+  for (const file of [...(await halfMade(workspace)), ...leases]) await removeOrTell(file, report);
 }
 
 /**
- * Remove the folders beside those that are used now, but for those that somebody works from.
+ * Remove folders that nothing uses any more, but for those that somebody works from.
  *
  * @param group a folder of the workspace, say `venvs`.
+ * @param names those in it that are to go: other people's may lie beside them.
  * @returns whether any was removed.
  */
-export async function removeOthers(
+export async function removeUnused(
   workspace: string,
   group: string,
-  isUsed: (name: string) => boolean,
+  names: readonly string[],
   report: Report,
 ): Promise<boolean> {
   const dir = path.join(workspace, group);
-  const names = (await readdir(dir)).filter((name) => OURS.test(name) && !isUsed(name));
   let removed = false;
   for (const name of names) {
     // Whoever works from `name@something` works from `name` too, and says that.

@@ -7,7 +7,7 @@ import { roomForPackages } from './package-room.ts';
 import { installPackages, putInterpreter, STAMP, type Stamp } from './packages.ts';
 import { MACHINE, type PackageSet, setsFor } from './profile.ts';
 import { missing, type Report, ready, type Step } from './step.ts';
-import { removeOthers } from './sweep.ts';
+import { removeUnused } from './sweep.ts';
 import { readSwitch, switchLink } from './switch.ts';
 import { lastUsed, noteUse } from './used.ts';
 import { cleanCacheAfter, distributionsOf } from './uv-cache.ts';
@@ -36,41 +36,23 @@ interface VenvOptions {
  * takes the one that fits it; the link is for people.
  */
 export function venvStep(options: VenvOptions): Step {
-  const { config, profile } = options;
-  const venvs = path.join(config.workspace, 'venvs');
-  const link = path.join(config.workspace, 'venv');
-
-  async function look(interpreter: string | undefined) {
-    const [first, ...others] = await setsFor(profile ?? config.profile);
-    if (first === undefined) throw new Error('there is no set of packages');
-    const linked = baseOf((await readSwitch(link, venvs)) ?? '');
-    const built = [];
-    for (const set of [first, ...others]) {
-      if (await isBuilt(path.join(venvs, set.name), set)) built.push(set);
-    }
-    const set = built.find(({ name }) => name === linked) ?? built[0];
-    const home = path.join(venvs, (set ?? first).name);
-    const fitting = set && interpreter ? await fittingVenv(home, interpreter) : null;
-    const isLinked = set?.name === linked;
-    return { set: set ?? first, isBuilt: set !== undefined, home, fitting, isLinked };
-  }
-
+  const { config } = options;
+  const { venvs, link } = placesOf(config);
   return {
     name: 'venv',
     async check({ interpreter }) {
-      const { set, isBuilt, fitting, isLinked } = await look(interpreter);
+      const { set, isBuilt, fitting, isLinked } = await look(options, interpreter);
       if (!isBuilt) {
         const bytes = await bytesFor(set, venvs);
         return missing(`a venv with the ${describe(set)}`, await roomForPackages(config, bytes));
       }
       if (fitting === null) return missing(`this machine's Python for the ${describe(set)}`, 10e6);
-      if (isLinked || (await isReadOnly(config.workspace))) {
-        return ready(describe(set), { python: pythonOf(fitting) });
-      }
-      return missing(`the link to the ${describe(set)}`);
+      const found = ready(describe(set), { python: pythonOf(fitting) });
+      if (isLinked || (await isReadOnly(config.workspace))) return found;
+      return { ...found, remember: () => linkAs(link, fitting, path.join(venvs, set.name)) };
     },
     async make({ interpreter }, report) {
-      const { set, isBuilt, home, fitting } = await look(interpreter);
+      const { set, isBuilt, home, fitting } = await look(options, interpreter);
       const build = { ...options, set, home, interpreter, report };
       await removeSuperseded(venvs, build);
       if (!isBuilt) await installPackages(build);
@@ -78,11 +60,40 @@ export function venvStep(options: VenvOptions): Step {
       const own = besides(home, interpreter);
       if (isBuilt && fitting === null) await putInterpreter(own, build);
       const venv = fitting ?? (isBuilt ? own : home);
-      await switchLink(link, venv);
-      await noteUse(home);
+      await linkAs(link, venv, home);
       return ready(`${describe(set)} in ${venv}`, { python: pythonOf(venv) });
     },
   };
+}
+
+function placesOf({ workspace }: Config): { venvs: string; link: string } {
+  return { venvs: path.join(workspace, 'venvs'), link: path.join(workspace, 'venv') };
+}
+
+/** The set of packages that is there, or is to be, and which venv of it fits this machine. */
+async function look({ config, profile }: VenvOptions, interpreter: string | undefined) {
+  const { venvs, link } = placesOf(config);
+  const [first, ...others] = await setsFor(profile ?? config.profile);
+  if (first === undefined) throw new Error('there is no set of packages');
+  const linked = baseOf((await readSwitch(link, venvs)) ?? '');
+  const built = [];
+  for (const set of [first, ...others]) {
+    if (await isBuilt(path.join(venvs, set.name), set)) built.push(set);
+  }
+  const set = built.find(({ name }) => name === linked) ?? built[0];
+  const home = path.join(venvs, (set ?? first).name);
+  const fitting = set && interpreter ? await fittingVenv(home, interpreter) : null;
+  const isLinked = set?.name === linked;
+  return { set: set ?? first, isBuilt: set !== undefined, home, fitting, isLinked };
+}
+
+/**
+ * Point the link at a venv, and note that its packages are used. Without the lock too: a link is switched at once,
+ * and what it points to is whole, whosever turn it is.
+ */
+async function linkAs(link: string, venv: string, home: string): Promise<void> {
+  await switchLink(link, venv);
+  await noteUse(home);
 }
 
 function describe({ profile, digest }: PackageSet): string {
@@ -148,8 +159,7 @@ async function removeSuperseded(
   const names = await supersededBy(set, venvs);
   if (names.length === 0) return;
   const superseded = await distributionsOf(venvs, names);
-  const isUsed = (name: string) => !names.includes(name);
-  if (await removeOthers(config.workspace, 'venvs', isUsed, report)) {
+  if (await removeUnused(config.workspace, 'venvs', names, report)) {
     await cleanCacheAfter(superseded, venvs, build);
   }
 }

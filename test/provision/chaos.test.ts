@@ -141,10 +141,15 @@ const SCENARIOS: Scenario[] = [
     },
   },
   {
-    name: 'the link to the release, and removes old ones',
+    name: 'the link to the release',
+    steps: ['release'],
+    prepare: (workspace) => remove(workspace, 'src'),
+  },
+  {
+    name: 'the release, and removes old ones',
     steps: ['release'],
     async prepare(workspace) {
-      await remove(workspace, 'src');
+      await remove(workspace, 'releases', 'src');
       for (const day of [1, 2, 3, 4]) {
         const old = path.join(workspace, 'releases', `0.0.${day}-0123456789ab`);
         await mkdir(path.join(old, 'bin'), { recursive: true });
@@ -152,11 +157,6 @@ const SCENARIOS: Scenario[] = [
         await utimes(old, day * 86_400, day * 86_400);
       }
     },
-  },
-  {
-    name: 'the release',
-    steps: ['release'],
-    prepare: (workspace) => remove(workspace, 'releases', 'src'),
   },
   CHANGED_LOCK,
   {
@@ -192,6 +192,7 @@ async function leaveHalfMade(workspace: string): Promise<void> {
     const half = path.join(workspace, folder, HALF_MADE);
     await mkdir(path.join(half, 'deeper'), { recursive: true });
     for (const name of ['one', 'two', 'deeper/three']) await writeFile(path.join(half, name), '');
+    await utimes(half, 1, 1); // a lease that is being written is left alone
   }
   await writeFile(path.join(workspace, HALF_MADE), '');
 }
@@ -326,7 +327,7 @@ async function believedAfter(scenario: Scenario, workspace: string): Promise<str
   if (exitCode !== 0) return [`then --dry-run failed: ${stdout}${stderr}`];
   const ready = statesIn(stdout).filter(({ state }) => state === 'ready');
   const steps = ready.map(({ name }) => name).filter((name) => scenario.steps.includes(name));
-  const wanted = { ...expected, proof: scenario.proof ?? expected.proof };
+  const wanted = { ...expected, proof: scenario.proof ?? expected.proof, unlinked: true };
   const faults = await faultsOf(workspace, steps, releaseOf(scenario, wanted));
   return faults.map((fault) => `then --dry-run takes for ready ${fault}`);
 }

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { leaseHolders } from '../../src/provision/leases.ts';
 import { type Owner, thisProcess } from '../../src/provision/owner.ts';
-import { removeOthers } from '../../src/provision/sweep.ts';
+import { removeUnused } from '../../src/provision/sweep.ts';
 import { talkTo } from './programs.ts';
 
 const NAME = 'venvs/runtime-linux-x64-0123456789ab';
@@ -113,13 +113,8 @@ describe('a lease', () => {
     await mkdir(path.join(workspace, `${NAME}@01234567`));
     await leaveLease(HOUR);
     const said: string[] = [];
-    const remove = () =>
-      removeOthers(
-        workspace,
-        'venvs',
-        () => false,
-        (line) => said.push(line),
-      );
+    const names = (await readdir(path.join(workspace, 'venvs'))).toSorted();
+    const remove = () => removeUnused(workspace, 'venvs', names, (line) => said.push(line));
     expect(await remove()).toBe(false);
     expect(said).toEqual([
       expect.stringMatching(

@@ -14,6 +14,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { thisProcess } from '../../src/provision/owner.ts';
 import {
   copyOfPython,
   interpreter,
@@ -109,9 +110,9 @@ describe('two versions of the app on one volume', () => {
     expect(await venvOf(two())).toMatchObject(made);
     expect(await venvs()).toHaveLength(2);
     const before = await lstat(path.join(workspace, 'venvs', await nameOf(0), 'lib'));
-    // The link is for people: it says whose turn it is.
+    // The link is for people: it says whose turn it is, and is no reason to make anything.
     expect(await linked()).toBe(`venvs/${await nameOf(1)}`);
-    expect(await venvOf(one())).toMatchObject(made);
+    expect(await venvOf(one())).toMatchObject(ready);
     expect(await linked()).toBe(`venvs/${await nameOf(0)}`);
     expect(await lstat(path.join(workspace, 'venvs', await nameOf(0), 'lib'))).toEqual(before);
     expect(await venvOf(one())).toMatchObject(ready);
@@ -211,6 +212,50 @@ describe("another machine's venv beside the packages", () => {
     },
   );
 });
+
+describe('a venv that fits, and a link to another or none', () => {
+  const links = [
+    ['is another version’s', async () => {}],
+    ['is not there', () => rm(path.join(workspace, 'venv'))],
+  ] as const;
+
+  it.each(links)('serves while another builds, when the link %s', async (_what, prepare) => {
+    await run(one());
+    await run(two());
+    await prepare();
+    await holdLock();
+    expect(await venvOf(one())).toMatchObject(ready);
+    expect(await linked()).toBe(`venvs/${await nameOf(0)}`);
+    expect(existsSync(path.join(workspace, 'bootstrap.lock'))).toBe(true);
+  });
+
+  it.skipIf(whyNoNamespace() !== null).each(links)(
+    'serves another user, who may not write, when the link %s, and that is told',
+    async (_what, prepare) => {
+      await run(one());
+      await run(two());
+      await prepare();
+      await execa('chown', ['-R', '65534', workspace]);
+      const before = await snapshot(workspace);
+      // Root as any other user is: what is another's it may not write to.
+      const within = ['setpriv', '--bounding-set', '-dac_override,-dac_read_search'];
+      const { stdout, stderr } = await run(one(), { within });
+      expect(stderr).toContain('could not be written down: EACCES');
+      const steps: { name: string; state: string }[] = JSON.parse(stdout).steps;
+      expect(steps.find(({ name }) => name === 'venv')).toMatchObject(ready);
+      expect(await snapshot(workspace)).toEqual(before);
+    },
+  );
+});
+
+/** Somebody on another machine builds, and goes on building. */
+async function holdLock(): Promise<void> {
+  const dir = path.join(workspace, 'bootstrap.lock');
+  const owner = { ...thisProcess(), token: 'theirs', machine: 'another machine', host: 'pod-2' };
+  await mkdir(dir);
+  await writeFile(path.join(dir, 'owner.json'), JSON.stringify(owner));
+  await writeFile(path.join(dir, 'beat'), '');
+}
 
 describe('what stands in the place of a link', () => {
   const INTACT = [
