@@ -108,8 +108,7 @@ async function examineStep(step: Step, made: Partial<Made>, advice: string): Pro
       Object.assign(made, found.gives);
       return [ok(step.name, found.what)];
     }
-    const isNeeded = !step.optional && step.name !== 'release';
-    return [(isNeeded ? fault : note)(step.name, `not there: ${found.what}`, advice)];
+    return [(step.optional ? note : fault)(step.name, `not there: ${found.what}`, advice)];
   } catch (error) {
     return [(step.optional ? note : fault)(step.name, messageOf(error))];
   }

@@ -30,10 +30,12 @@ interface LockTiming {
   stale: number;
   /** Between two looks of one that waits. */
   poll: number;
+  /** Before the first line that says that it waits. */
+  quiet: number;
   /** Between two lines that say that it still waits. */
   tell: number;
 }
-const TIMING: LockTiming = { beat: 5_000, stale: 60_000, poll: 250, tell: 30_000 };
+const TIMING: LockTiming = { beat: 5_000, stale: 60_000, poll: 250, quiet: 0, tell: 30_000 };
 
 const held = ownerSchema.extend({ token: z.string() });
 type Held = z.infer<typeof held>;
@@ -161,6 +163,7 @@ class Watch {
   readonly #timing: LockTiming;
   /** What was last seen of each folder, and since when. */
   readonly #seen = new Map<string, { what: string; since: number }>();
+  readonly #begun = performance.now();
   #told = '';
   #toldAt = 0;
 
@@ -193,6 +196,7 @@ class Watch {
 
   #tell(owner: Held, doing: string): void {
     const now = performance.now();
+    if (now - this.#begun < this.#timing.quiet) return;
     const who = owner === UNKNOWN ? 'whoever made it' : describeOwner(owner);
     const line = `waiting for ${who}${doing && `: ${doing}`}`;
     if (line === this.#told && now - this.#toldAt < this.#timing.tell) return;

@@ -18,6 +18,7 @@ import {
   remember,
   type Step,
   type StepOutcome,
+  skipped,
 } from './step.ts';
 import { STEP_NAMES, type StepName } from './steps.ts';
 import { sweepHalfMade } from './sweep.ts';
@@ -25,6 +26,9 @@ import { upstreamStep } from './upstream.ts';
 import { venvStep } from './venv.ts';
 import { volumeStep } from './volume.ts';
 import { weightsStep } from './weights.ts';
+
+/** How long one that is ready waits for the lock to clear up after others. */
+const TIDY_UP_MS = 3000;
 
 interface ProvisionOptions {
   config: Config;
@@ -88,10 +92,32 @@ async function makeUnderLock(
     // Looks again: another may have made it while we waited.
     const steps = stepsOf({ ...options, signal: lock.signal });
     return await makeSteps(steps, telling(lock, observer), async (checked) => {
-      const rooms = await requireRooms(checked.flatMap(({ found }) => roomsOf(found, workspace)));
+      const { fitting, rooms } = await fit(checked, workspace);
       await measureWriting(workspace, rooms, say);
+      return fitting;
     });
   });
+}
+
+/**
+ * See that there is room for what is to be made. What is optional gets what is left beside the rest, or is skipped.
+ *
+ * @throws SetupError when there is not enough for what is needed.
+ */
+async function fit(checked: readonly Checked[], workspace: string) {
+  const needed = checked.filter(({ step }) => !step.optional);
+  let rooms = await requireRooms(needed.flatMap(({ found }) => roomsOf(found, workspace)));
+  const fitting: Checked[] = [];
+  for (const one of checked) {
+    const own = one.step.optional ? roomsOf(one.found, workspace) : [];
+    try {
+      if (own.length > 0) rooms = await requireRooms([...rooms, ...own]);
+      fitting.push(one);
+    } catch (error) {
+      fitting.push({ ...one, found: skipped(messageOf(error)) });
+    }
+  }
+  return { fitting, rooms };
 }
 
 /** Tells those who wait for the lock, too. */
@@ -121,15 +147,24 @@ function withoutIt(outcome: StepOutcome, why: string): StepOutcome {
   return { ...outcome, state: 'skipped', what };
 }
 
-/** One that was killed after its last switch has made everything and cleared up nothing. */
+/**
+ * One that was killed after its last switch has made everything and cleared up nothing. Whoever has the lock does that
+ * too, so one that is ready does not wait for it.
+ */
 async function tidyUp(
   workspace: string,
   say: (line: string) => void,
   signal: AbortSignal | undefined,
 ): Promise<void> {
+  const patience = AbortSignal.timeout(TIDY_UP_MS);
+  const either = signal ? AbortSignal.any([signal, patience]) : patience;
+  const options = { workspace, report: say, signal: either, timing: { quiet: Infinity } };
   try {
-    await withLock({ workspace, report: say, signal }, () => sweepHalfMade(workspace, say));
+    await withLock(options, () => sweepHalfMade(workspace, say));
   } catch (error) {
+    if (isCancelled(error) && !signal?.aborted) {
+      return say('what a killed run left is still there: another has the lock, and clears up');
+    }
     if (isCancelled(error)) throw error;
     say(`what a killed run left is still there: ${messageOf(error)}`); // on a read-only volume, say
   }

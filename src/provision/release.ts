@@ -66,6 +66,7 @@ export function releaseStep({ config, env, signal }: ReleaseOptions): Step {
   const link = path.join(config.workspace, 'src');
   return {
     name: 'release',
+    optional: true, // it is for later: the app that runs needs no copy of itself
     async check() {
       const name = await releaseName();
       const linked = await readSwitch(link, releases);

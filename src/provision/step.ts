@@ -130,19 +130,19 @@ export async function checkSteps(
 /**
  * Look at every step, and then make what is missing, in their order.
  *
- * @param prepare gets to know what was found, before anything is made.
+ * @param prepare gets to know what was found, before anything is made, and says what is to be made of it.
  * @throws SetupError of the step that failed; what the others made stays.
  */
 export async function makeSteps(
   steps: readonly Step[],
   observer: Observer,
-  prepare?: (checked: readonly Checked[]) => Promise<void>,
+  prepare?: (checked: readonly Checked[]) => Promise<readonly Checked[]>,
 ): Promise<{ outcomes: StepOutcome[]; made: Made }> {
   const { checked } = await checkSteps(steps, observer);
-  await prepare?.(checked);
+  const prepared = (await prepare?.(checked)) ?? checked;
   const made = { ...NOTHING } as Made; // filled by the steps, each before the ones that read it
   const outcomes: StepOutcome[] = [];
-  for (const one of checked) {
+  for (const one of prepared) {
     observer.began?.(one.step.name);
     const { outcome, gives } = await settle(one, made, observer);
     Object.assign(made, gives);

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { execa } from 'execa';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { interpreter, leftovers, makeWheel } from '../fixtures/provision/chaos-workspace.ts';
 import { namespace, whyNoNamespace } from './namespace.ts';
@@ -39,6 +40,17 @@ function bootstrap(env: Record<string, string> = {}, within: string[] = []) {
   return runSmall(app, ['bootstrap', '--no-warmup', '--json'], all, [], { within });
 }
 
+interface Outcome {
+  name: string;
+  state: string;
+  what: string;
+}
+
+function stepsIn(stdout: string): Record<string, Outcome> {
+  const { steps }: { steps: Outcome[] } = JSON.parse(stdout);
+  return Object.fromEntries(steps.map((step) => [step.name, step]));
+}
+
 async function addToLock(entry: object): Promise<void> {
   const file = path.join(app.root, 'package-lock.json');
   const all = JSON.parse(await readFile(file, 'utf8'));
@@ -46,12 +58,15 @@ async function addToLock(entry: object): Promise<void> {
   await writeFile(file, JSON.stringify(all));
 }
 
-/** It says what was wrong, and there is no copy. */
+/** Its line says what was wrong, there is no copy, and the rest is made. */
 async function refused(...reasons: string[]): Promise<void> {
-  const { exitCode, stderr } = await bootstrap();
-  for (const reason of reasons) expect(stderr).toContain(reason);
-  expect(stderr).toContain('npm ci');
-  expect(exitCode).toBe(1);
+  const { exitCode, stdout, stderr } = await bootstrap();
+  const { state, what } = stepsIn(stdout).release ?? {};
+  expect({ state, exitCode, stderr }).toMatchObject({ state: 'skipped', exitCode: 0 });
+  for (const reason of [...reasons, 'npm ci']) {
+    expect(what).toContain(reason);
+    expect(stderr).toContain(reason);
+  }
   expect(existsSync(path.join(workspace, 'src'))).toBe(false);
   expect(await readdir(path.join(workspace, 'releases'))).toEqual([]);
   expect(await leftovers(workspace)).toEqual([]);
@@ -115,4 +130,24 @@ describe('the copy of the app', () => {
       });
     },
   );
+
+  it.skipIf(whyNoNamespace() !== null).each([
+    ['is full', 'head -c 100m /dev/zero >"$WORKSPACE/zeros" || true', 'ENOSPC'],
+    ['has too little room for it', 'true', '250 MB are needed'],
+    ['has too little room for it, and lacks what is needed', 'rmdir "$WORKSPACE/logs"', '250 MB'],
+  ])('is done without on a volume that %s, and that is told', async (_what, script, reason) => {
+    await mkdir(workspace, { recursive: true });
+    const { within } = await namespace('mount -t tmpfs -o size=64m tmpfs "$WORKSPACE"', workspace);
+    const env = { ...settings, WORKSPACE: workspace };
+    const prefetched = await runSmall(app, ['prefetch'], env, [], { within });
+    expect(prefetched).toMatchObject({ exitCode: 0 });
+    const [program = '', ...rest] = within;
+    await execa(program, [...rest, 'sh', '-ec', script], { env, reject: true });
+    const { exitCode, stdout, stderr } = await bootstrap({}, within);
+    expect({ exitCode, stderr }).toMatchObject({ exitCode: 0 });
+    expect(stepsIn(stdout)).toMatchObject({
+      release: { state: 'skipped', what: expect.stringContaining(reason) },
+      venv: { state: 'ready' },
+    });
+  });
 });

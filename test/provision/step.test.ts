@@ -9,6 +9,7 @@ import {
   type Ready,
   ready,
   type Step,
+  skipped,
 } from '../../src/provision/step.ts';
 
 const step = (name: string, found: Ready | Missing, make: Step['make']): Step => ({
@@ -127,6 +128,7 @@ describe('makeSteps', () => {
     }));
     await makeSteps(steps, {}, async (checked) => {
       events.push(`prepare for ${checked.map(({ found }) => found.what)}`);
+      return checked;
     });
     expect(events).toEqual([
       ...['look at one', 'look at two', 'prepare for one,two', 'make one', 'make two'],
@@ -137,6 +139,18 @@ describe('makeSteps', () => {
     const steps = [step('one', missing('it'), never('there is no room for it'))];
     const noRoom = () => Promise.reject(new SetupError('no room'));
     await expect(makeSteps(steps, {}, noRoom)).rejects.toThrow('no room');
+  });
+
+  it('does not make what it was prepared to do without', async () => {
+    const large = step('one', missing('it', 7), never('there is no room for it'));
+    const after = step('two', missing('it'), async () => ready('done'));
+    const { outcomes } = await makeSteps([large, after], {}, async (checked) =>
+      checked.map((one) => (one.step === large ? { ...one, found: skipped('no room') } : one)),
+    );
+    expect(outcomes).toMatchObject([
+      { name: 'one', state: 'skipped', what: 'no room' },
+      { name: 'two', state: 'made' },
+    ]);
   });
 
   it('stops at the step that fails, and names it', async () => {

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import {
   lstat,
@@ -14,7 +15,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { thisProcess } from '../../src/provision/owner.ts';
+import { type Owner, thisProcess } from '../../src/provision/owner.ts';
 import {
   copyOfPython,
   interpreter,
@@ -248,13 +249,29 @@ describe('a venv that fits, and a link to another or none', () => {
   );
 });
 
-/** Somebody on another machine builds, and goes on building. */
-async function holdLock(): Promise<void> {
-  const dir = path.join(workspace, 'bootstrap.lock');
-  const owner = { ...thisProcess(), token: 'theirs', machine: 'another machine', host: 'pod-2' };
+it('is ready though another is clearing up what a killed run left, and does not take it from that one', async () => {
+  await run(one());
+  const lock = await holdLock({ pid: spawnSync('true').pid });
+  const claim = await holdLock(ELSEWHERE, path.join(lock, 'claim'));
+  const { exitCode, stderr } = await run(one());
+  expect({ exitCode, stderr }).toMatchObject({ exitCode: 0 });
+  expect(stderr).toContain('another has the lock, and clears up');
+  expect(stderr).not.toContain('waiting for');
+  expect(existsSync(path.join(claim, 'owner.json'))).toBe(true);
+});
+
+const ELSEWHERE: Partial<Owner> = { machine: 'another machine', host: 'pod-2' };
+
+/** Somebody holds the lock, by default one on another machine who goes on building. */
+async function holdLock(
+  whose = ELSEWHERE,
+  dir = path.join(workspace, 'bootstrap.lock'),
+): Promise<string> {
+  const owner = { ...thisProcess(), token: 'theirs', ...whose };
   await mkdir(dir);
   await writeFile(path.join(dir, 'owner.json'), JSON.stringify(owner));
   await writeFile(path.join(dir, 'beat'), '');
+  return dir;
 }
 
 describe('what stands in the place of a link', () => {
@@ -263,8 +280,6 @@ describe('what stands in the place of a link', () => {
     ['a file', 'venv', (file: string) => writeFile(file, '')],
     ['a link to /usr', 'venv', (file: string) => symlink('/usr', file)],
     ['a link to elsewhere', 'venv', (file: string) => symlink('elsewhere', file)],
-    ['a folder', 'src', (file: string) => mkdir(path.join(file, 'handler'), { recursive: true })],
-    ['a link to venvs/x', 'src', (file: string) => symlink('venvs/x', file)],
   ] as const;
   it.each(INTACT)(
     '%s at %s is somebody’s: it is told of before anything is made',
@@ -284,6 +299,22 @@ describe('what stands in the place of a link', () => {
       expect(await snapshot(workspace)).toEqual(before);
     },
   );
+
+  it.each([
+    ['a folder', (file: string) => mkdir(path.join(file, 'handler'), { recursive: true })],
+    ['a link to venvs/x', (file: string) => symlink('venvs/x', file)],
+  ])('%s at src is somebody’s: it is told of, and the rest is made', async (what, put) => {
+    await mkdir(workspace, { recursive: true });
+    const src = path.join(workspace, 'src');
+    await put(src);
+    const { ino, mtimeMs } = await lstat(src);
+    const all = { ...settings, WORKSPACE: workspace };
+    const { exitCode, stderr } = await runSmall(one(), ['bootstrap', '--no-warmup'], all);
+    expect(stderr).toContain(`${src} is ${what}, and is to be a link into`);
+    expect(stderr).toContain('move it away');
+    expect(exitCode).toBe(0);
+    expect(await lstat(src)).toMatchObject({ ino, mtimeMs });
+  });
 });
 
 describe('uv', () => {
