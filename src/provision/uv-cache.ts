@@ -61,12 +61,12 @@ export async function cleanCache(
   report(`clearing uv's cache of ${packages.length || 'all'} packages`);
   try {
     const uv = await requireUv(config, signal);
-    const { failed, stderr } = await runUv(uv, ['cache', 'clean', ...packages], {
+    const { failed, stderr, shortMessage } = await runUv(uv, ['cache', 'clean', ...packages], {
       config,
       env,
       signal,
     });
-    if (failed) throw new Error(stderr.trim());
+    if (failed) throw new Error(stderr.trim() || shortMessage);
   } catch (error) {
     if (isCancelled(error)) throw error;
     report(`it could not be cleared, and only takes room: ${messageOf(error)}`);

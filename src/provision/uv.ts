@@ -21,6 +21,12 @@ const OPERATORS = new RegExp(
   ].join('|'),
 );
 
+/** uv answers that in milliseconds; what takes longer is a shim that hangs. */
+const VERSION_LIMIT_MS = 30_000;
+
+/** 7 GB take that long on a line of 16 Mbit/s, and the next run goes on from uv's cache. */
+const LIMIT_MS = 3_600_000;
+
 /** All that uv gets to know. It keeps to the workspace: its cache is gigabytes, and a container's disk is small. */
 export function uvEnvironment(
   config: Config,
@@ -46,6 +52,8 @@ interface UvOptions {
   showProgress?: boolean;
   /** Gets the lines of its standard error as they come. */
   onLine?: (line: string) => void;
+  /** Milliseconds that it may take. Default: an hour, for nobody waits under the lock for ever. */
+  timeout?: number;
   signal?: AbortSignal | undefined;
 }
 
@@ -61,6 +69,7 @@ export async function runUv(
 ) {
   await mkdir(config.workspace, { recursive: true });
   return await runProgram(uv, args, {
+    timeout: LIMIT_MS,
     ...options,
     cwd: config.workspace,
     env: uvEnvironment(config, env),
@@ -72,17 +81,22 @@ export async function runUv(
 /**
  * The uv to install with, seen to run.
  *
- * @throws SetupError when there is none, or too old a one.
+ * @throws SetupError when there is none, too old a one, or one that hangs.
  */
-export async function requireUv(config: Config, signal?: AbortSignal): Promise<string> {
+export async function requireUv(
+  config: Config,
+  signal?: AbortSignal,
+  timeout = VERSION_LIMIT_MS,
+): Promise<string> {
   const wanted = config.uv ?? 'uv';
   const uv = wanted.includes(path.sep) ? path.resolve(wanted) : wanted; // it runs elsewhere
   const { failed, stdout, shortMessage } = await runProgram(uv, ['--version'], {
     env: uvEnvironment(config),
     onlyThisEnv: true,
+    timeout,
     signal,
   });
-  const advice = 'Start by ./bootstrap, which gets one, or install uv, or set LOTUS_UV to it.';
+  const advice = './bootstrap bootstrap gets one; or install uv, or set LOTUS_UV to it.';
   if (failed) {
     throw new SetupError(`uv is needed to install the Python packages: ${shortMessage}. ${advice}`);
   }
