@@ -73,6 +73,7 @@ interface FetchOptions {
 
 async function fetchCommit(options: FetchOptions): Promise<void> {
   const { dir, url, commit, source } = options;
+  await requireGit(options);
   await runGit(options, ['init', '--quiet', '--template='], AS_SHIPPED);
   await runGit(options, [...FETCH, ...(await placeOf(url)), commit]);
   await runGit(options, ['checkout', '--quiet', '--detach', 'FETCH_HEAD'], AS_SHIPPED);
@@ -100,6 +101,18 @@ async function placeOf(url: string): Promise<string[]> {
   return ['--upload-pack', reader, '--', /^file:/i.test(url) ? url : path.resolve(url)];
 }
 
+async function requireGit({ signal, limitMs }: FetchOptions): Promise<void> {
+  const { failed, code, stderr, shortMessage } = await runProgram('git', ['--version'], {
+    signal,
+    timeout: limitMs,
+  });
+  if (!failed) return;
+  const why = code === 'ENOENT' ? '' : ` (${stderr.trim() || shortMessage})`;
+  throw new SetupError(
+    `git is needed to fetch upstream${why}: install it, or set LOTUS_UPSTREAM_DIR.`,
+  );
+}
+
 async function runGit(
   { dir, source, signal, limitMs }: FetchOptions,
   args: readonly string[],
@@ -110,11 +123,9 @@ async function runGit(
     signal,
     timeout: limitMs,
     env: { ...ALONE, ...env },
+    endsWithUs: true,
   });
   if (!ended.failed) return ended.stdout.trim();
-  if (ended.code === 'ENOENT') {
-    throw new SetupError('git is needed to fetch upstream: install it, or set LOTUS_UPSTREAM_DIR.');
-  }
   throw new SetupError(
     `Cannot get upstream from ${source}: ${reasonOf(ended)}\nCheck the network,` +
       ' LOTUS_UPSTREAM_URL and LOTUS_UPSTREAM_COMMIT, or set LOTUS_UPSTREAM_DIR to a checkout.',

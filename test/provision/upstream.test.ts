@@ -10,6 +10,7 @@ import { readConfig } from '../../src/config.ts';
 import { SetupError } from '../../src/errors.ts';
 import { makeSteps } from '../../src/provision/step.ts';
 import { upstreamStep } from '../../src/provision/upstream.ts';
+import { interpreter } from '../fixtures/provision/chaos-workspace.ts';
 
 let dir = '';
 beforeEach(async () => {
@@ -71,6 +72,38 @@ describe('the upstream step', () => {
     });
     expect(outcome?.state).toBe('made');
     expect(await readFile(path.join(config.upstreamDir, 'pipeline.py'), 'utf8')).toBe('# one\n');
+  });
+
+  it.skipIf(!existsSync('/usr/bin/setpriv'))(
+    'has its git killed when we are, having asked whether there is one',
+    async () => {
+      const { url, commits } = await repository();
+      const bin = path.join(dir, 'bin');
+      const seen = path.join(dir, 'seen');
+      const real = (await execa('sh', ['-c', 'command -v git'])).stdout;
+      await mkdir(bin);
+      const script = [
+        `#!${await interpreter()}`,
+        'import ctypes, os, sys',
+        'n = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(n)) # PR_GET_PDEATHSIG',
+        `open("${seen}", "a").write(f"{n.value}\\n")`,
+        `os.execv("${real}", ["git", *sys.argv[1:]])`,
+      ];
+      await writeFile(path.join(bin, 'git'), `${script.join('\n')}\n`, { mode: 0o755 });
+      withVariables({ PATH: `${bin}:${process.env.PATH}` });
+      await provide({ LOTUS_UPSTREAM_URL: url, LOTUS_UPSTREAM_COMMIT: commits[0] ?? '' });
+      const killed = String(os.constants.signals.SIGKILL);
+      expect((await readFile(seen, 'utf8')).trim().split('\n').slice(0, 3)).toEqual(
+        ['0', killed, killed], //
+      );
+    },
+  );
+
+  it('says what it needs where there is no git', async () => {
+    const empty = path.join(dir, 'empty');
+    await mkdir(empty);
+    withVariables({ PATH: empty });
+    await expect(provide({})).rejects.toThrow('git is needed to fetch upstream: install it, or');
   });
 
   it('has nothing to do the second time, and needs no network for it', async () => {
