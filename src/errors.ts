@@ -70,6 +70,22 @@ export function isCancelled(error: unknown): boolean {
   return error instanceof LotusError && error.code === 'cancelled';
 }
 
+/** Why a signal of ours was aborted, when the system's signal has done it. */
+export class Interruption extends Error {
+  override readonly name = 'AbortError';
+  readonly by: NodeJS.Signals;
+
+  constructor(by: NodeJS.Signals) {
+    super(`Interrupted by ${by}.`);
+    this.by = by;
+  }
+}
+
+/** Whether a person has aborted a signal, by Ctrl-C, and not somebody who stops workers. */
+export function isByHand(signal: AbortSignal | undefined): boolean {
+  return signal?.reason instanceof Interruption && signal.reason.by === 'SIGINT';
+}
+
 /** A mistake in how the program was called or configured: the CLI answers it with exit code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';

@@ -1,4 +1,5 @@
 import { type Config, type Environment, type Profile, readConfig } from '../config.ts';
+import { Interruption } from '../errors.ts';
 import { createLog, type Log } from '../log.ts';
 import { holdLeases } from '../provision/leases.ts';
 import { provision } from '../provision/provision.ts';
@@ -112,7 +113,7 @@ export function interruptSignal(): AbortSignal {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
       if (controller.signal.aborted) process.exit(130);
-      controller.abort();
+      controller.abort(new Interruption(signal));
     });
   }
   return controller.signal;

@@ -5,14 +5,22 @@ import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
 import type { Config, Environment } from '../config.ts';
-import { isCancelled, messageOf, SetupError } from '../errors.ts';
+import { isByHand, isCancelled, messageOf, SetupError } from '../errors.ts';
 import { readJson, writeWhole } from '../storage/files.ts';
 import { proveFlashAttn } from './flash-proof.ts';
-import { runProgram } from './program.ts';
 import { requireRoom } from './room.ts';
-import { type Made, missing, type Report, ready, type Step, skipped } from './step.ts';
+import {
+  type Found,
+  type Made,
+  missing,
+  type Ready,
+  type Report,
+  ready,
+  type Step,
+  skipped,
+} from './step.ts';
 import { buildAside } from './switch.ts';
-import { requireUv, uvEnvironment } from './uv.ts';
+import { requireUv, runUv } from './uv.ts';
 import {
   bringWheel,
   versionOf,
@@ -34,6 +42,9 @@ const INSTALL_LIMIT_MS = 1_800_000;
 
 /** A worker that starts does not pay for the same failure as the one before it. */
 const AGAIN_AFTER_MS = 3_600_000;
+
+/** Why it is not there when nobody has said that it failed: it is being installed, or who did was killed. */
+const UNFINISHED = 'was not finished';
 
 /** What is known of the wheel of a source: `flash-attn/wheel.json`. */
 const noteSchema = z.object({
@@ -70,38 +81,46 @@ export function flashAttnStep(options: FlashAttnOptions): Step {
     async check() {
       if (config.flashAttn === 'off') return ready('off');
       if (config.flashAttn === 'auto' && !hasNvidiaGpu()) return ready('not needed: no NVIDIA GPU');
-      const source = theSource();
-      const note = await readNote(dir, source);
-      const folder = folderOf(dir, note);
-      if (folder !== null && existsSync(folder)) {
-        return ready(`flash-attn ${note.version}`, { flashAttn: folder });
-      }
-      const { failure } = note;
-      // Clocks differ: what failed in the future did not fail just now.
-      if (failure && Math.abs(Date.now() - failure.at) < AGAIN_AFTER_MS) {
-        const again = new Date(failure.at + AGAIN_AFTER_MS).toISOString();
-        return skipped(`${failure.reason} (tried again after ${again})`);
-      }
-      return missing(`flash-attn from ${source.shown}`);
+      return await look(dir, theSource());
     },
     async make(made, report) {
       const source = theSource();
       const note = await readNote(dir, source);
-      try {
-        const installed = await install({ ...options, dir, source, note, made, report });
-        return ready(`flash-attn ${installed.version}`, { flashAttn: folderOf(dir, installed) });
-      } catch (error) {
-        if (isCancelled(error)) throw error;
-        const failure = { reason: messageOf(error), at: Date.now() };
-        await writeNote(dir, { ...note, failure }).catch((fault) =>
-          report(
-            `this cannot be noted, and will be tried again at every start: ${messageOf(fault)}`,
-          ),
-        );
-        throw new SetupError(`torch's own attention instead: ${failure.reason}`, { cause: error });
-      }
+      return await make({ ...options, dir, source, note, made, report });
     },
   };
+}
+
+async function look(dir: string, source: WheelSource): Promise<Found> {
+  const note = await readNote(dir, source);
+  const folder = folderOf(dir, note);
+  if (folder !== null && existsSync(folder)) {
+    return ready(`flash-attn ${note.version}`, { flashAttn: folder });
+  }
+  const { failure } = note;
+  // Clocks differ: what failed in the future did not fail just now.
+  if (failure && Math.abs(Date.now() - failure.at) < AGAIN_AFTER_MS) {
+    const again = new Date(failure.at + AGAIN_AFTER_MS).toISOString();
+    return skipped(`${failure.reason} (tried again after ${again})`);
+  }
+  return missing(`flash-attn from ${source.shown}`);
+}
+
+async function make(options: Install): Promise<Ready> {
+  const { dir, note, signal } = options;
+  try {
+    const installed = await install(options);
+    return ready(`flash-attn ${installed.version}`, { flashAttn: folderOf(dir, installed) });
+  } catch (error) {
+    if (isCancelled(error)) {
+      // Who has broken it off by hand may run it again. A worker that is stopped does not come back to finish it.
+      if (isByHand(signal)) await noteOrTell(options, note);
+      throw error;
+    }
+    const failure = { reason: messageOf(error), at: Date.now() };
+    await noteOrTell(options, { ...note, failure });
+    throw new SetupError(`torch's own attention instead: ${failure.reason}`, { cause: error });
+  }
 }
 
 /** The driver's device, which the container runtime puts there; asking torch would take seconds. */
@@ -130,6 +149,9 @@ async function install(options: Install): Promise<Note> {
   const wheel = path.join(downloads, source.name);
   try {
     await mkdir(downloads, { recursive: true });
+    // Before anything that takes long: of a process that is killed nothing else is left, and each worker after it
+    // would be killed at the same. All of it takes less than the hour that this counts.
+    await writeNote(dir, { ...note, failure: { reason: UNFINISHED, at: Date.now() } });
     report(`getting ${source.shown}`);
     await bringWheel(source, wheel, options);
     const sha256 = await digestOf(wheel);
@@ -152,14 +174,10 @@ async function fill(aside: string, wheel: string, options: Install): Promise<voi
   const { config, env, made, report, signal } = options;
   const uv = await requireUv(config, signal);
   const target = ['--python', made.python, '--no-deps', '--target', aside, wheel];
-  const { failed, stderr, shortMessage } = await runProgram(
+  const { failed, stderr, shortMessage } = await runUv(
     uv,
     ['pip', 'install', '--quiet', ...target],
-    {
-      env: uvEnvironment(config),
-      timeout: INSTALL_LIMIT_MS,
-      signal,
-    },
+    { config, env, timeout: INSTALL_LIMIT_MS, signal },
   );
   if (failed) throw new Error(stderr.trim() || shortMessage);
   report('proving it against torch');
@@ -181,4 +199,12 @@ async function readNote(dir: string, { shown }: WheelSource): Promise<Note> {
 
 async function writeNote(dir: string, note: Note): Promise<void> {
   await writeWhole(path.join(dir, 'wheel.json'), `${JSON.stringify(note, null, 2)}\n`);
+}
+
+async function noteOrTell({ dir, report }: Install, note: Note): Promise<void> {
+  try {
+    await writeNote(dir, note);
+  } catch (fault) {
+    report(`what came of it cannot be noted: ${messageOf(fault)}`);
+  }
 }

@@ -38,6 +38,7 @@ export async function proveFlashAttn(options: ProofOptions): Promise<Proof> {
         PYTHONPATH: [PYTHON_ROOT, folder].join(path.delimiter),
       },
       onlyThisEnv: true,
+      endsWithUs: true,
       timeout: LIMIT_MS,
       signal,
     },

@@ -7,7 +7,9 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { readConfig } from '../../src/config.ts';
+import { Interruption } from '../../src/errors.ts';
 import { flashAttnStep, hasNvidiaGpu } from '../../src/provision/flash-attn.ts';
+import { proveFlashAttn } from '../../src/provision/flash-proof.ts';
 import { makeSteps, ready, type Step } from '../../src/provision/step.ts';
 import { makeWheel } from '../fixtures/provision/chaos-workspace.ts';
 
@@ -37,8 +39,15 @@ const folder = () => path.join(workspace, 'flash-attn');
 const noteFile = () => path.join(folder(), 'wheel.json');
 const note = async () => JSON.parse(await readFile(noteFile(), 'utf8'));
 
-async function provide(flashAttn: string, patience?: { silence: number; whole: number }) {
-  const env = { ...process.env, WORKSPACE: workspace, LOTUS_FLASH_ATTN: flashAttn };
+async function provide(
+  flashAttn: string,
+  patience?: { silence: number; whole: number },
+  more: { env?: Record<string, string>; signal?: AbortSignal } = {},
+) {
+  const env = {
+    ...{ ...process.env, ...more.env },
+    ...{ WORKSPACE: workspace, LOTUS_FLASH_ATTN: flashAttn },
+  };
   const config = readConfig(env);
   const venv: Step = {
     name: 'venv',
@@ -46,7 +55,7 @@ async function provide(flashAttn: string, patience?: { silence: number; whole: n
     make: () => expect.unreachable('it is there'),
   };
   const said: string[] = [];
-  const step = flashAttnStep({ config, env, patience });
+  const step = flashAttnStep({ config, env, patience, signal: more.signal });
   const { outcomes, made } = await makeSteps([venv, step], {
     said: (_name, line) => said.push(line),
   });
@@ -64,6 +73,14 @@ async function serve(listener: RequestListener): Promise<{ url: string; server: 
   });
   const { port } = server.address() as AddressInfo;
   return { url: `http://127.0.0.1:${port}/${path.basename(good)}`, server };
+}
+
+/** Set variables of this process, which is what programs get. */
+function withVariables(variables: Record<string, string>): void {
+  for (const [name, value] of Object.entries(variables)) {
+    process.env[name] = value;
+    onTestFinished(() => void delete process.env[name]);
+  }
 }
 
 /** Everything that lies in the workspace, as text. */
@@ -177,6 +194,85 @@ describe('the flash-attn step', () => {
     await mkdir(folder());
     await writeFile(noteFile(), '{"source":');
     expect((await provide(good)).state).toBe('made');
+  });
+});
+
+/** What a process that sees this gets when its parent dies: see prctl(2), PR_GET_PDEATHSIG. */
+const DEATH_SIGNAL =
+  'import ctypes; n = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(n))';
+
+describe('what the step runs', () => {
+  it('is uv as it is everywhere: in the workspace, with what it may know and no more', async () => {
+    const uv = path.join(workspace, 'a uv');
+    const seen = path.join(workspace, 'seen');
+    const real = process.env.LOTUS_UV || 'uv';
+    await writeFile(uv, `#!/bin/sh\n(pwd; env) >>'${seen}'\nexec ${real} "$@"\n`, { mode: 0o755 });
+    const planted = { AWS_SECRET_ACCESS_KEY: 'planted-key', UV_REQUIRE_HASHES: '1' };
+    withVariables(planted);
+    expect(await provide(good, undefined, { env: { ...planted, LOTUS_UV: uv } })).toMatchObject({
+      state: 'made',
+    });
+    const lines = (await readFile(seen, 'utf8')).split('\n');
+    expect(lines.filter((line) => /planted|UV_REQUIRE_HASHES/.test(line))).toEqual([]);
+    expect(lines).toContain(workspace);
+  });
+
+  it.skipIf(!existsSync('/usr/bin/setpriv'))('dies with us: the proof does', async () => {
+    const python = path.join(workspace, 'python');
+    const proof = '{"works": True, "compared": False, "what": "%d" % n.value}';
+    const script = `#!${PYTHON}\n${DEATH_SIGNAL}\nimport json; print(json.dumps(${proof}))\n`;
+    await writeFile(python, script, { mode: 0o755 });
+    const config = readConfig({ ...process.env, WORKSPACE: workspace });
+    const found = await proveFlashAttn({ config, env: process.env, python, folder: workspace });
+    expect(found.what).toBe(String(os.constants.signals.SIGKILL));
+  });
+});
+
+describe('an installation that is not finished', () => {
+  /** A server that answers and sends no more, and a wait for who asks it. */
+  async function standstill() {
+    const asked = Promise.withResolvers<void>();
+    const { url } = await serve((_request, response) => {
+      response.writeHead(200, { 'content-length': 1e6 }).write('PK');
+      asked.resolve();
+    });
+    return { url, asked: asked.promise };
+  }
+
+  it('is noted before the download, so that the next start does not begin it again', async () => {
+    const { url, asked } = await standstill();
+    const ending = new AbortController();
+    const first = provide(url, undefined, { signal: ending.signal }).catch((error) => error);
+    await asked;
+    expect(await note()).toMatchObject({ failure: { reason: 'was not finished' } });
+    // As after a kill, for the first knows nothing of it.
+    const next = await provide(url);
+    expect(next.state).toBe('skipped');
+    expect(next.what).toMatch(/^was not finished \(tried again after /);
+    ending.abort(new Interruption('SIGTERM'));
+    expect(await first).toMatchObject({ code: 'cancelled' });
+    expect((await note()).failure.reason).toBe('was not finished');
+  });
+
+  it('is tried again at once when it was broken off by Ctrl-C', async () => {
+    const { url, asked } = await standstill();
+    const ending = new AbortController();
+    const first = provide(url, undefined, { signal: ending.signal }).catch((error) => error);
+    await asked;
+    ending.abort(new Interruption('SIGINT'));
+    expect(await first).toMatchObject({ code: 'cancelled' });
+    expect(await note()).toEqual({ source: url });
+  });
+
+  it('is forgotten when the next one is', async () => {
+    const at = Date.now() - HOUR - 1000;
+    await mkdir(folder());
+    await writeFile(
+      noteFile(),
+      JSON.stringify({ source: good, failure: { reason: 'was not finished', at } }),
+    );
+    expect((await provide(good)).state).toBe('made');
+    expect(await note()).not.toHaveProperty('failure');
   });
 });
 
