@@ -122,8 +122,12 @@ for file in pathlib.Path(sys.argv[1]).rglob("*.pyc"):
  * imported by the proof would fail when it is: https://github.com/python/cpython/issues/126606
  */
 async function proveByteCode(python: string, venv: string, build: Build): Promise<void> {
-  const { failed, stderr } = await runPython(python, [LOAD_BYTE_CODE, venv], build);
-  if (failed) throw new SetupError(`Byte code is cut off: ${last(stderr)}\n${FULL}`);
+  const { failed, stderr, shortMessage } = await runPython(python, [LOAD_BYTE_CODE, venv], build);
+  if (!failed) return;
+  if (/^\/.*\.pyc: /m.test(stderr)) {
+    throw new SetupError(`Byte code is cut off: ${last(stderr)}\n${FULL}`);
+  }
+  throw new SetupError(`Byte code could not be looked at. ${shortMessage}\n${last(stderr)}`.trim());
 }
 
 async function runPython(python: string, args: readonly string[], { config, env, signal }: Build) {

@@ -382,6 +382,22 @@ describe('uv', () => {
   );
 });
 
+describe('byte code that cannot be looked at', () => {
+  it('is not taken for a full workspace when it is not that', async () => {
+    // Python runs it as it starts, and ends when it is to look at byte code.
+    const code = 'import os, sys\nif "marshal.loads(file" in str(sys.orig_argv): os._exit(3)\n';
+    const { entry } = await makeWheel(path.join(dir, 'wheels'), 'sitecustomize', '1.0', code);
+    const options = { lock: entry, proof: 'import sitecustomize', installedBytes: 1e6 };
+    const app = await makeSmallApp(path.join(dir, `ends-${count}`), options);
+    const { state, what } = await venvOf(app);
+    expect({ state, what }).toMatchObject({
+      state: 'failed',
+      what: expect.stringMatching(/Byte code could not be looked at\. .*exit code 3/),
+    });
+    expect(what).not.toContain('workspace is full');
+  });
+});
+
 describe('a package that is another than the one that was locked', () => {
   const refused = async (app: SmallApp, env = {}) => {
     const { state, what } = await venvOf(app, { env });
