@@ -25,9 +25,13 @@ export async function roomForPackages(
 }
 
 /**
- * What an interrupted install has left in uv's cache and need not be downloaded again. One that is shared
- * with other projects may hold more than these packages: then less is asked for than is needed, and a full disk is told
- * of when it is.
+ * What an interrupted install has left in uv's cache and need not be downloaded again.
+ *
+ * What a venv has, too, is not counted: in two names it is the packages of a finished set, and which of them the new
+ * set shares is not looked at. So a new set in which little has changed is asked as much room for as one in which all
+ * has, though it takes less: room that is there is not used, and none is used that is not there. A cache that
+ * other projects use, or that lies on another disk than the venvs, may hold more than these packages in one name: then
+ * less is asked for than is needed, and a full disk is told of when it is.
  */
 async function bytesCached(dir: string): Promise<number> {
   // What a killed uv was unpacking is in `.tmp...`, and nothing looks there again.
@@ -38,7 +42,7 @@ async function bytesCached(dir: string): Promise<number> {
     if (entry.isDirectory()) return await bytesCached(file);
     if (!entry.isFile()) return 0;
     return await lstat(file).then(
-      ({ size }) => size,
+      ({ size, nlink }) => (nlink > 1 ? 0 : size),
       () => 0, // cleaned meanwhile
     );
   });

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { link, mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -112,6 +112,20 @@ describe('the room for packages', () => {
     }
     const rooms = await requireRooms(await roomForPackages(configOf(workspace), 5_000_000));
     expect(rooms).toEqual([{ dir: workspace, bytes: 2_000_000 }]);
+  });
+
+  it('is not less by what another venv has, which is not what is wanted', async () => {
+    const workspace = await temporaryFolder();
+    const archive = path.join(workspace, 'cache', 'uv', 'archive-v0', 'a1');
+    const venv = path.join(workspace, 'venvs', 'runtime-0123456789ab');
+    for (const dir of [archive, venv]) await mkdir(dir, { recursive: true });
+    for (const name of ['had', 'left']) await writeFile(path.join(archive, name), 'four');
+    await link(path.join(archive, 'had'), path.join(venv, 'had'));
+    const rooms = () => roomForPackages(configOf(workspace), 100).then(requireRooms);
+    expect(await rooms()).toEqual([{ dir: workspace, bytes: 96 }]);
+    // Nobody has it any more: it can be taken from there.
+    await rm(venv, { recursive: true });
+    expect(await rooms()).toEqual([{ dir: workspace, bytes: 92 }]);
   });
 
   it.runIf(hasTwoDisks)('is asked of both disks when the cache is on another', async () => {
