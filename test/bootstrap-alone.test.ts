@@ -134,6 +134,23 @@ describe('a start', () => {
     expect(await readdir(path.join(dir, '.local/share/lotus-worker/tools'))).toEqual([]);
   });
 
+  it.each([['infer'], ['serve'], ['demo'], ['warmup']])(
+    'needs a uv to get what is missing, and none where there is a venv: %s',
+    async (command) => {
+      await program('uv', 'exit 1');
+      const first = await bootstrap([command]);
+      expect(first.stderr).toContain('needs Python 3 with pip or venv');
+      const workspace = path.join(dir, '.local/share/lotus-worker');
+      await mkdir(path.join(workspace, 'venvs', 'runtime'), { recursive: true });
+      await symlink('venvs/runtime', path.join(workspace, 'venv'));
+      const { stdout, exitCode } = await bootstrap([command]);
+      expect({ exitCode, stdout }).toEqual({
+        exitCode: 0,
+        stdout: expect.stringContaining('with  and'),
+      });
+    },
+  );
+
   it('takes a relative WORKSPACE for one in the folder that it was started in', async () => {
     await mkdir(path.join(dir, 'here'));
     const { stdout } = await bootstrap(
