@@ -82,6 +82,7 @@ const ruffConfig = [
   'python',
   'sample',
   'test/parity',
+  'bench',
   'test/fixtures',
 ];
 const counts = [
