@@ -22,7 +22,8 @@ let workspace = '';
 beforeEach(async () => {
   workspace = await mkdtemp(path.join(os.tmpdir(), 'lock-test-'));
 });
-afterEach(() => rm(workspace, { recursive: true, force: true }));
+// With retries: a process that waited for the lock may get it now.
+afterEach(() => rm(workspace, { recursive: true, force: true, maxRetries: 5 }));
 
 const lock = () => path.join(workspace, 'bootstrap.lock');
 const beat = () => path.join(lock(), 'beat');
