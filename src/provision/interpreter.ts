@@ -115,13 +115,19 @@ async function installOwn(
   report(`no Python ${PYTHON_MINOR} here; uv gets its own`);
   const uv = await requireUv(config, signal);
   const args = ['python', 'install', '--managed-python', '--no-bin', PYTHON_MINOR];
-  const { failed, stderr } = await runUv(uv, args, { config, env, signal });
-  const [own = ''] = await versionsIn(dir, 'cpython-');
-  const probed = failed ? null : await probe(own, signal);
-  if (probed && 'path' in probed) return { ...probed, path: await realpath(own) };
-  const tried = faults.length > 0 ? ` Tried:\n${faults.join('\n')}\n` : ' ';
+  const { failed, stderr, shortMessage } = await runUv(uv, args, { config, env, signal });
+  // On a volume of several kinds of machine those of the others do not run here.
+  const own = failed ? [] : await versionsIn(dir, 'cpython-');
+  const all = [...faults];
+  for (const candidate of own) {
+    const probed = await probe(candidate, signal);
+    if ('path' in probed) return { ...probed, path: await realpath(candidate) };
+    const fault = `  ${candidate}: ${probed.fault}`;
+    if (!all.includes(fault)) all.push(fault);
+  }
+  const tried = all.length > 0 ? ` Tried:\n${all.join('\n')}\n` : ' ';
   throw new SetupError(
     `Python ${PYTHON_MINOR} is needed and was not found.${tried}uv could not install its own either: ` +
-      `${stderr.trim()}\nInstall Python ${PYTHON_MINOR}, or set LOTUS_PYTHON to one.`,
+      `${stderr.trim() || shortMessage}\nInstall Python ${PYTHON_MINOR}, or set LOTUS_PYTHON to one.`,
   );
 }

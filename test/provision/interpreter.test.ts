@@ -72,6 +72,23 @@ describe('the interpreter step', () => {
     expect(await find()).toBe(await realpath(real));
   });
 
+  it('takes the one of this kind of machine, where another kind has left its own', async () => {
+    await program('python3.12', SHIM);
+    const pythons = path.join(workspace(), 'pythons');
+    // The first by its name is the other machine's.
+    const [theirs, own] = ['z-other', 'a-this'].map((name) =>
+      path.join(pythons, `cpython-3.12.9-${name}`, 'bin'),
+    );
+    await mkdir(theirs ?? '', { recursive: true });
+    await writeFile(path.join(theirs ?? '', 'python3.12'), 'not for this machine', { mode: 0o755 });
+    await program(
+      'uv',
+      `if [ "$1" = --version ]; then echo uv 0.9.0; exit; fi
+      /bin/mkdir -p ${own}; /bin/ln -s ${real} ${own}/python3.12`,
+    );
+    expect(await find()).toBe(await realpath(real));
+  });
+
   it('says what it tried when there is none and uv cannot get one', async () => {
     const shim = await program('python3.12', SHIM);
     await program('python3', 'echo "it is Python 3.9" >&2; exit 1');
