@@ -7,5 +7,7 @@ const SHORTEST = 8;
 /** A text that goes into a log, an error or a file: without credentials, and without the values of our secrets. */
 export function withoutSecrets(text: string, env: Environment = process.env): string {
   const values = SECRETS.map((name) => env[name] ?? '').filter(({ length }) => length >= SHORTEST);
-  return values.reduce((shown, value) => shown.replaceAll(value, '***'), withoutCredentials(text));
+  // A text may be JSON, as the log's lines are, and has quotes and backslashes escaped then.
+  const forms = values.flatMap((value) => [value, JSON.stringify(value).slice(1, -1)]);
+  return forms.reduce((shown, value) => shown.replaceAll(value, '***'), withoutCredentials(text));
 }

@@ -47,6 +47,17 @@ describe('withoutSecrets', () => {
 });
 
 describe('the log', () => {
+  it('holds no secret that JSON writes otherwise', async () => {
+    const secret = 'planted"pass\\word';
+    const script = `
+      const { createLog } = await import(${JSON.stringify(import.meta.resolve('../src/log.ts'))});
+      (await createLog('info')).info({ key: process.env.LOTUS_API_KEY }, 'it is ' + process.env.LOTUS_API_KEY);`;
+    const { stderr } = await execa(process.execPath, ['--input-type=module', '-e', script], {
+      env: { LOTUS_API_KEY: secret },
+    });
+    expect(JSON.parse(stderr)).toMatchObject({ key: '***', msg: 'it is ***' });
+  });
+
   it('holds no secret, whatever is logged and however deep it lies', async () => {
     const script = `
       const { createLog } = await import(${JSON.stringify(import.meta.resolve('../src/log.ts'))});
