@@ -61,11 +61,6 @@ export async function runProgram(
     ...options
   }: ProgramOptions = {},
 ): Promise<Ended> {
-  const tap = function* (line: unknown) {
-    onLine?.(withoutSecrets(String(line)));
-    yield line;
-  };
-  const stderr = onLine ? [tap, 'pipe' as const] : ['pipe' as const];
   const [program, all] = endsWithUs ? await tethered(file, args) : [file, args];
   const limit = new AbortController();
   const clock = timeout === undefined ? undefined : setTimeout(() => limit.abort(), timeout);
@@ -77,7 +72,7 @@ export async function runProgram(
     reject: false,
     stdin: 'ignore',
     stdout: 'pipe',
-    stderr: showProgress && process.stderr.isTTY ? ['pipe', 'inherit'] : stderr,
+    stderr: showProgress && process.stderr.isTTY ? ['pipe', 'inherit'] : tapped(onLine),
     cancelSignal: toEnd,
     forceKillAfterDelay: KILLED_AFTER_MS,
   });
@@ -92,6 +87,15 @@ export async function runProgram(
     code: result.code,
     shortMessage: withoutSecrets(result.shortMessage ?? ''),
   };
+}
+
+/** A stream that is kept, and of which somebody gets the lines as they come. */
+function tapped(onLine: ProgramOptions['onLine']) {
+  const tap = function* (line: unknown) {
+    onLine?.(withoutSecrets(String(line)));
+    yield line;
+  };
+  return onLine ? [tap, 'pipe' as const] : ['pipe' as const];
 }
 
 function overdue(file: string, timeout: number): Ended {
