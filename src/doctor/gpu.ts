@@ -4,8 +4,10 @@ import type { Config, Environment } from '../config.ts';
 import { childEnvironment } from '../environment.ts';
 import { hasNvidiaGpu } from '../provision/flash-attn.ts';
 import { proveFlashAttn } from '../provision/flash-proof.ts';
+import { jsonOfLastLine } from '../provision/last-line.ts';
 import { runProgram } from '../provision/program.ts';
 import type { Made } from '../provision/step.ts';
+import { withoutSecrets } from '../secrets.ts';
 import { type Finding, fault, note, ok } from './finding.ts';
 
 /** What torch says of the device; `lotus_worker.device_report` prints it. */
@@ -63,9 +65,13 @@ export async function examineGpu(
     const reason = stderr.trim().split('\n').at(-1) || shortMessage;
     return [driver, fault('torch', `does not import: ${reason}`, 'lotus-worker bootstrap')];
   }
-  const report = reportSchema.parse(JSON.parse(stdout.trim().split('\n').at(-1) ?? ''));
+  const report = reportSchema.safeParse(jsonOfLastLine(stdout));
+  if (!report.success) {
+    const said = withoutSecrets(stdout.trim().split('\n').at(-1) || 'nothing').slice(0, 200);
+    return [driver, fault('torch', `gives no report, but: ${said}`, 'lotus-worker bootstrap')];
+  }
   const attention = await examineAttention(config, env, made, signal);
-  return [driver, ...describe(report, config), attention];
+  return [driver, ...describe(report.data, config), attention];
 }
 
 /** Which kernel the UNet's attention will most likely run on; the model process decides it when it loads. */

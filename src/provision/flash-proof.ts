@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { PYTHON_ROOT } from '../app.ts';
 import type { Config, Environment } from '../config.ts';
 import { childEnvironment } from '../environment.ts';
+import { jsonOfLastLine } from './last-line.ts';
 import { runProgram } from './program.ts';
 
 /** The imports of torch and diffusers from a volume that nobody has read yet take minutes. */
@@ -43,17 +44,8 @@ export async function proveFlashAttn(options: ProofOptions): Promise<Proof> {
       signal,
     },
   );
-  // A library may print what it likes before it.
-  const proof = failed ? null : proofSchema.safeParse(parse(stdout.trim().split('\n').at(-1)));
+  const proof = failed ? null : proofSchema.safeParse(jsonOfLastLine(stdout));
   if (proof?.success) return proof.data;
   const what = stderr.trim().split('\n').at(-1) || shortMessage || 'it says nothing';
   return { works: false, compared: false, what };
-}
-
-function parse(line = ''): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return null; // not the proof's
-  }
 }

@@ -4,6 +4,7 @@ import { PYTHON_ROOT } from '../app.ts';
 import type { Config, Environment } from '../config.ts';
 import { childEnvironment } from '../environment.ts';
 import { diagnose, type Fault, unreachable } from './hub-faults.ts';
+import { jsonOfLastLine } from './last-line.ts';
 import { runProgram } from './program.ts';
 import {
   bytesIn,
@@ -56,7 +57,7 @@ export async function listFiles(
   const args = [script, options.config.model.id, revision, ...CHECKPOINT_FILES];
   const ran = await runClient(options, args);
   if ('fault' in ran) return ran;
-  const parsed = listingSchema.safeParse(JSON.parse(ran.stdout));
+  const parsed = listingSchema.safeParse(jsonOfLastLine(ran.stdout));
   if (parsed.success) return parsed.data;
   const what = 'the hub gave a list of files that cannot be. Check HF_ENDPOINT.';
   return { fault: { what, mayPass: false, cause: parsed.error } };

@@ -278,6 +278,14 @@ describe('doctor, where something never answers', () => {
     expect(driver?.what).toBe('nvidia-smi did not end within 0.1 s: the driver is stuck');
   });
 
+  it('says so when torch prints something else than its report', async () => {
+    const python = path.join(dir, 'talkative python');
+    await writeFile(python, '#!/bin/sh\necho Intel MKL WARNING\n', { mode: 0o755 });
+    const [, torch] = await examineGpu(readConfig(settings), settings, { python });
+    expect(torch).toMatchObject({ name: 'torch', state: 'fault' });
+    expect(torch?.what).toBe('gives no report, but: Intel MKL WARNING');
+  });
+
   it('gives the page all the same, and ends', async () => {
     // Reading it takes for ever, as reading from a dead server does.
     const note = path.join(workspace, 'flash-attn', 'wheel.json');

@@ -18,7 +18,7 @@ import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { APP_ROOT } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
 import { LotusError, messageOf } from '../../src/errors.ts';
-import type { Patience } from '../../src/provision/hub-client.ts';
+import { listFiles, type Patience } from '../../src/provision/hub-client.ts';
 import { provision } from '../../src/provision/provision.ts';
 import { checkSteps, makeSteps, ready, type Step } from '../../src/provision/step.ts';
 import { weightsStep } from '../../src/provision/weights.ts';
@@ -331,6 +331,16 @@ describe('the weights step', () => {
     await allButOneFile(hub, workspace);
     hub.faults.push({ at: 'files', kind: 'status', status: 503 });
     expect((await refusal({ hub, workspace })).message).toContain('the hub cannot be reached');
+  });
+
+  it('says so when the client prints something else than its list', async () => {
+    const talkative = path.join(await temporaryFolder(), 'python');
+    await writeFile(talkative, '#!/bin/sh\necho no list\n', { mode: 0o755 });
+    const config = readConfig({ MODEL_ID: 'org/lotus', WORKSPACE: await temporaryFolder() });
+    const options = { config, env: {}, python: talkative, progress: () => {} };
+    expect(await listFiles(options, 'main')).toMatchObject({
+      fault: { what: expect.stringContaining('a list of files that cannot be') },
+    });
   });
 
   it('takes no file of a hub that leads out of its folder', async () => {
