@@ -48,7 +48,7 @@ export type WorkerEvent =
     }
   | { type: 'progress-dropped'; id: string; error: string }
   /** So many results wait to be delivered that no job is taken. */
-  | { type: 'backed-up'; bytes: number }
+  | { type: 'backed-up'; results: number; bytes: number }
   | { type: 'take-failed'; error: string; waitMs: number }
   | { type: 'stop-poll-failed'; error: string; waitMs: number }
   | { type: 'ping-failed'; error: string }

@@ -17,6 +17,8 @@ export interface WorkerOptions {
   readonly userAgent?: string;
   /** Sent with every ping as `runpod_version`. */
   readonly wireVersion?: string;
+  /** While more results than this wait to be delivered, no job is taken. Default 100. */
+  readonly maxUndelivered?: number;
   /** While more bytes of results than this wait to be delivered, no job is taken. Default 128 MB. */
   readonly maxUndeliveredBytes?: number;
 }
@@ -61,6 +63,9 @@ export const LIMITS: Limits = { run: 10_000_000, runsync: 20_000_000 };
 
 /** Six results of the largest kind: a platform that accepts none should not be asked for more. */
 export const MAX_UNDELIVERED_BYTES = 128_000_000;
+
+/** Each is a request that is open, or one that comes again within half a minute. */
+export const MAX_UNDELIVERED = 100;
 
 /** What the platform's own fields around an output may take of the limit. */
 export const ENVELOPE_BYTES = 1_024;

@@ -29,7 +29,6 @@ const PAYLOAD_TOO_LARGE = 413;
 /** One job, from when it was taken until its result is delivered. */
 export class RunningJob {
   readonly id: string;
-  readonly #job: Job;
   readonly #options: JobOptions;
   readonly #url: string;
   readonly #limit: number;
@@ -40,6 +39,8 @@ export class RunningJob {
   readonly #unwanted = new AbortController();
   readonly #left = Promise.withResolvers<null>();
   readonly #gone = Promise.withResolvers<void>();
+  /** Null once it runs: its input may be large, and must not be kept until the result is delivered. */
+  #job: Job | null;
   #delivering = false;
 
   constructor(job: Job, options: JobOptions) {
@@ -54,7 +55,7 @@ export class RunningJob {
       limit: this.#limit,
       timing: options.timing,
       unwanted: this.#unwanted.signal,
-      onDrop: (error) => this.#observe({ type: 'progress-dropped', id: job.id, error }),
+      onDrop: (error) => this.#observe({ type: 'progress-dropped', id: this.id, error }),
     });
   }
 
@@ -93,10 +94,12 @@ export class RunningJob {
 
   /** Runs the handler. @returns what to deliver, or null when nobody wants it. */
   async run(): Promise<Result | null> {
-    if (!this.isWanted) return null;
+    const job = this.#job;
+    this.#job = null;
+    if (!job || !this.isWanted) return null;
     const since = performance.now();
-    const stopClock = this.#limitTime();
-    const result = await Promise.race([this.#handle(), this.#left.promise]);
+    const stopClock = this.#limitTime(job);
+    const result = await Promise.race([this.#handle(job), this.#left.promise]);
     stopClock();
     if (result === null || !this.isWanted) return null;
     return this.#finish(result, performance.now() - since);
@@ -140,16 +143,16 @@ export class RunningJob {
   }
 
   /** The policy's time, of which a freeze is no part: the handler has had none of it. */
-  #limitTime(): () => void {
-    const limit = this.#job.policy?.executionTimeout;
+  #limitTime(job: Job): () => void {
+    const limit = job.policy?.executionTimeout;
     if (typeof limit !== 'number' || !(limit > 0) || !Number.isFinite(limit)) return () => {};
     return afterAwake(limit, () => this.abort('timed out'));
   }
 
-  async #handle(): Promise<Result> {
+  async #handle(job: Job): Promise<Result> {
     const { handler, platform } = this.#options;
     try {
-      const output = await handler(this.#job, {
+      const output = await handler(job, {
         signal: this.#abort.signal,
         progress: (report) => this.#progress.report(report),
         maxOutputBytes: this.#limit - ENVELOPE_BYTES,

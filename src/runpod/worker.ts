@@ -7,6 +7,7 @@ import { HttpClient } from './http.ts';
 import { JobTable } from './job-table.ts';
 import {
   LIMITS,
+  MAX_UNDELIVERED,
   MAX_UNDELIVERED_BYTES,
   TIMING,
   type Timing,
@@ -50,7 +51,7 @@ export class RunPodWorker {
   /** Jobs that were taken and whose handlers have not ended, and those of them whose handlers run. */
   #unhandled = 0;
   #running = 0;
-  #undeliveredBytes = 0;
+  readonly #undelivered = { results: 0, bytes: 0 };
   #changed = Promise.withResolvers<void>();
   /** Of the shutdown; each is stopped by a call. */
   readonly #clocks: (() => void)[] = [];
@@ -169,28 +170,36 @@ export class RunPodWorker {
     const afterFailure = new Backoff(this.#timing.takePace);
     const afterNothing = new Backoff(this.#timing.emptyPace);
     for (let wanted = await this.#slots(); wanted > 0; wanted = await this.#slots()) {
-      const taken = await this.#take(wanted);
-      if (taken.kind === 'failed') {
-        const waitMs = taken.waitMs ?? afterFailure.next();
-        this.#observer({ type: 'take-failed', error: taken.error, waitMs });
-        await pause(waitMs, this.#stopping.signal);
-        continue;
-      }
-      afterFailure.reset();
-      if (taken.kind === 'jobs') this.#accept(taken);
-      if (taken.kind === 'jobs' || taken.held) afterNothing.reset();
-      else await pause(afterNothing.next(), this.#stopping.signal);
+      const waitMs = await this.#takeOnce(wanted, afterFailure, afterNothing);
+      if (waitMs > 0) await pause(waitMs, this.#stopping.signal);
     }
+  }
+
+  /** @returns how long to wait before the next time. */
+  async #takeOnce(wanted: number, afterFailure: Backoff, afterNothing: Backoff): Promise<number> {
+    const taken = await this.#take(wanted);
+    if (taken.kind === 'failed') {
+      const waitMs = taken.waitMs ?? afterFailure.next();
+      this.#observer({ type: 'take-failed', error: taken.error, waitMs });
+      return waitMs;
+    }
+    afterFailure.reset();
+    if (taken.kind === 'none' && !taken.held) return afterNothing.next();
+    afterNothing.reset();
+    if (taken.kind === 'jobs') this.#accept(taken);
+    return 0;
   }
 
   /** Waits until there is something to ask for. @returns how many jobs; 0 when we stop. */
   async #slots(): Promise<number> {
-    const { maxUndeliveredBytes = MAX_UNDELIVERED_BYTES } = this.#options;
+    const { maxUndelivered = MAX_UNDELIVERED, maxUndeliveredBytes = MAX_UNDELIVERED_BYTES } =
+      this.#options;
     for (let told = false; !this.#stopping.signal.aborted; await this.#changed.promise) {
       const free = this.#concurrency - this.#unhandled;
-      const isBackedUp = this.#undeliveredBytes > maxUndeliveredBytes;
+      const { results, bytes } = this.#undelivered;
+      const isBackedUp = results > maxUndelivered || bytes > maxUndeliveredBytes;
       if (free > 0 && !isBackedUp) return canBatch(this.#platform) ? free : 1;
-      if (isBackedUp && !told) this.#observer({ type: 'backed-up', bytes: this.#undeliveredBytes });
+      if (isBackedUp && !told) this.#observer({ type: 'backed-up', results, bytes });
       told = isBackedUp;
     }
     return 0;
@@ -264,11 +273,13 @@ export class RunPodWorker {
 
   async #deliver(job: RunningJob, result: Result): Promise<void> {
     if (result.refresh) this.#end('refresh');
-    this.#undeliveredBytes += result.body.length;
+    this.#undelivered.results += 1;
+    this.#undelivered.bytes += result.body.length;
     try {
       await job.deliver(result);
     } finally {
-      this.#undeliveredBytes -= result.body.length;
+      this.#undelivered.results -= 1;
+      this.#undelivered.bytes -= result.body.length;
     }
   }
 

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { heldHandler, job, startRig } from './rig.ts';
 
@@ -187,9 +189,12 @@ describe('taking jobs', () => {
     expect(platform.results('a')).toEqual([{ output: { got: given } }]);
   });
 
-  it('takes nothing while too much waits to be delivered', async () => {
+  it.each([
+    ['bytes', { maxUndeliveredBytes: 100 }],
+    ['results', { maxUndelivered: 0 }],
+  ])('takes nothing while too many %s wait to be delivered', async (_what, most) => {
     const { platform, of } = await startRig({
-      maxUndeliveredBytes: 100,
+      ...most,
       handler: async () => 'x'.repeat(100),
       prepare: (it) => {
         it.spoilResults('a', ...Array<number>(20).fill(503));
@@ -197,9 +202,29 @@ describe('taking jobs', () => {
       },
     });
     await platform.until(() => platform.results('b').length === 1);
-    expect(of('backed-up').length).toBeGreaterThan(0);
+    expect(of('backed-up')[0]).toMatchObject({ results: 1, bytes: 113 });
     const order = platform.requests.map(({ path, status, note }) => `${path} ${status} ${note}`);
     const delivered = order.findIndex((line) => line.startsWith('/v2/ep1/job-done/worker1/a 200'));
     expect(order.findIndex((line) => line.endsWith('200 b'))).toBeGreaterThan(delivered);
+  });
+
+  it('keeps no input of a job whose result waits to be delivered', async () => {
+    setFlagsFromString('--expose-gc');
+    const collectGarbage = runInNewContext('gc') as () => void;
+    const inputs: WeakRef<object>[] = [];
+    const { platform, of } = await startRig({
+      handler: async ({ input }) => {
+        inputs.push(new WeakRef(input as object));
+      },
+      prepare: (it) => {
+        it.spoilResults('a', ...Array<number>(100_000).fill(503));
+        it.queue(job('a', { image: 'large' }));
+      },
+    });
+    await platform.until(() => of('delivery-retried').length > 2);
+    collectGarbage();
+    const kept = inputs.map((input) => input.deref());
+    platform.mend('a');
+    expect(kept).toEqual([undefined]);
   });
 });
