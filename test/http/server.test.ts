@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
-import { describe, expect, it, vi } from 'vitest';
+import { text } from 'node:stream/consumers';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { z } from 'zod';
 import { type Api, heldHandler, KEY, serveApi } from './api.ts';
 
@@ -606,6 +607,62 @@ describe('the end', () => {
     await api.close(20);
     expect(held.context.signal.reason).toMatchObject({ name: 'JobStopped', why: 'shutdown' });
     expect((await running).json).toMatchObject({ status: 'FAILED' });
+  });
+});
+
+describe('the end, with clients that keep their connections', () => {
+  /** None of what cuts connections off comes in time. */
+  const limits = { lastAnswersMs: 600_000, idleMs: 600_000 };
+
+  /** One connection, that is kept when it was answered. */
+  function keepingClient(api: Api) {
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    onTestFinished(() => agent.destroy());
+    return async (path: string, body?: string) => {
+      const method = body === undefined ? 'GET' : 'POST';
+      const sent = http.request(`${api.url}${path}`, { agent, method, headers: BEARER }).end(body);
+      const [answer] = (await once(sent, 'response')) as [http.IncomingMessage];
+      return JSON.parse(await text(answer)) as { status: string };
+    };
+  }
+
+  it('does not wait for one that is idle', async () => {
+    const api = await serveApi({ limits });
+    const ask = keepingClient(api);
+    await ask('/health');
+    await api.close(0);
+    await expect(ask('/health')).rejects.toThrow();
+  });
+
+  it.each([
+    ['ends in time', 600_000],
+    ['does not', 0],
+  ])('answers one whose /runsync %s, and waits no longer', async (_how, graceMs) => {
+    const { handler, next } = heldHandler();
+    const api = await serveApi({ handler, limits });
+    const ask = keepingClient(api);
+    await ask('/health');
+    const asked = ask('/runsync', '{"input": {}}');
+    const held = await next();
+    const closed = api.close(graceMs);
+    if (graceMs > 0) held.finish({ done: true });
+    expect(await asked).toMatchObject({ status: graceMs > 0 ? 'COMPLETED' : 'FAILED' });
+    await closed;
+  });
+
+  it.each([
+    ['has asked nothing yet', ''],
+    ['is still asking', 'POST /run HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n{'],
+  ])('cuts off one that %s', async (_how, said) => {
+    const api = await serveApi({ limits: { ...limits, lastAnswersMs: 20 } });
+    const socket = net.connect(Number(new URL(api.url).port), '127.0.0.1');
+    socket.on('error', () => {}); // it is cut off
+    const closed = once(socket, 'close');
+    await once(socket, 'connect');
+    socket.write(said);
+    await api.ask('GET', '/ping'); // so that it has come in
+    await api.close(0);
+    await closed;
   });
 });
 
