@@ -40,11 +40,10 @@ describe('lotus-worker bootstrap --serve', () => {
       step && state ? `${step} ${state}` : String(msg),
     );
     const story =
-      /^(volume|release|venv) made$|^the model process has started$|^warmed up$|^taking jobs$/;
+      /^(volume|release) made$|^the model process has started$|^warmed up$|^taking jobs$/;
     expect(said.filter((line) => story.test(line))).toEqual([
       'volume made',
       'release made',
-      'venv made',
       'the model process has started',
       'warmed up',
       'taking jobs',
