@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readdir, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -22,10 +23,17 @@ async function packed(scratch: string): Promise<string> {
   await cp(path.join(ROOT, 'package.json'), path.join(source, 'package.json'));
   const build = ['-p', 'tsconfig.build.json', '--outDir', path.join(source, 'dist')];
   await execa(path.join(BIN, 'tsc'), build, { cwd: ROOT });
-  await execa('npm', ['pack', '--ignore-scripts', '--pack-destination', scratch], { cwd: source });
+  const pack = ['pack', '--ignore-scripts', '--pack-destination', scratch];
+  await execa(...npm(pack), { cwd: source });
   const tarball = (await readdir(scratch)).find((name) => name.endsWith('.tgz')) ?? '';
   await execa('tar', ['-xzf', tarball], { cwd: scratch });
   return path.join(scratch, 'package');
+}
+
+/** npm as it lies beside Node.js; the one in a wheel's `bin` is a copy that does not find the rest of it. */
+function npm(args: string[]): [file: string, args: string[]] {
+  const own = path.join(process.execPath, '../../lib/node_modules/npm/bin/npm-cli.js');
+  return existsSync(own) ? [process.execPath, [own, ...args]] : ['npm', args];
 }
 
 it('is a library that another TypeScript project can be built with, and that runs from its package', async () => {
