@@ -85,15 +85,15 @@ async function makeFiles(
 
 /** A full or a read-only volume does not cost a caller the map: the answer has it. */
 async function saveOrWarn(files: readonly OutputFile[]) {
-  const saved: OutputFile[] = [];
-  const warnings: string[] = [];
-  for (const file of files) {
-    await save(file).then(
-      () => saved.push(file),
-      (error) => warnings.push(`${file.format} is not saved: ${messageOf(error)}`),
-    );
-  }
-  return { saved, warnings };
+  const outcomes = await Promise.allSettled(files.map(save));
+  return {
+    saved: files.filter((_file, i) => outcomes[i]?.status === 'fulfilled'),
+    warnings: outcomes.flatMap((outcome, i) =>
+      outcome.status === 'rejected'
+        ? [`${files[i]?.format} is not saved: ${messageOf(outcome.reason)}`]
+        : [],
+    ),
+  };
 }
 
 async function save({ path: file, bytes }: OutputFile): Promise<void> {

@@ -18,7 +18,7 @@ export interface ServeFlags {
 /** Where jobs come from. */
 export type Mode =
   | { readonly kind: 'queue'; readonly platform: Platform }
-  | { readonly kind: 'test'; readonly job: Record<string, unknown>; readonly from: string }
+  | { readonly kind: 'test'; readonly job: Record<string, unknown> }
   | HttpMode;
 
 export interface HttpMode {
@@ -75,7 +75,7 @@ function platformOf(env: Environment): Platform | null {
 function testJob(text: string, from: string): Mode {
   const job = parse(text, from);
   if (typeof job === 'object' && job !== null && 'input' in job && job.input !== null) {
-    return { kind: 'test', job: { ...job }, from };
+    return { kind: 'test', job: { ...job } };
   }
   throw new UsageError(`${from} is no job: it must be an object with an input, {"input": {...}}.`);
 }
