@@ -78,9 +78,9 @@ export const settings = z.object({
     description:
       'What every job must bring, as `api_key` or in the header `lotus-api-key`. Unset: every job is answered with Unauthorized, and `serve --http` does not start',
   }),
-  LOTUS_CONCURRENCY: z.coerce.number().int().min(1).max(64).default(3).meta({
+  LOTUS_CONCURRENCY: z.coerce.number().int().min(1).max(64).optional().meta({
     description:
-      'Jobs that are worked on at the same time: one in the model, while the one after it is fetched and decoded and the one before it is encoded',
+      'Jobs that are worked on at the same time: one in the model, while the one after it is fetched and decoded and the one before it is encoded. Default: 3, and one more for each further GPU',
   }),
   LOTUS_SHUTDOWN_GRACE: z.coerce.number().min(0).max(3600).default(30).meta({
     description: 'Seconds that jobs have to finish after SIGTERM',
@@ -114,7 +114,22 @@ export const settings = z.object({
     .meta({ description: 'Seconds that loading a model may take' }),
   LOTUS_JOB_TIMEOUT: seconds.default(600).meta({
     description:
-      "Seconds that one image may take in the model. Default: RunPod's execution time-out",
+      "Seconds that one image may take in the model, each time that it is run. Default: RunPod's execution time-out",
+  }),
+  LOTUS_LIVENESS_TIMEOUT: seconds.default(30).meta({
+    description:
+      'Seconds without a sign of life after which a model process is killed and started again. Signs come during a run too',
+  }),
+  LOTUS_MAX_CRASHES: z.coerce.number().int().min(1).default(5).meta({
+    description:
+      'So many crashes of a model process within `LOTUS_CRASH_WINDOW`, or in a row without an image that went well, are too many: it is not started again, and without another one the worker ends with exit code 1',
+  }),
+  LOTUS_CRASH_WINDOW: seconds
+    .default(600)
+    .meta({ description: 'See `LOTUS_MAX_CRASHES`. In seconds' }),
+  LOTUS_MEMORY_GROWTH: bytes.default(4 * 2 ** 30).meta({
+    description:
+      'A model process that has so many bytes more than after its first image is replaced by a fresh one, between images',
   }),
   LOTUS_FETCH_ALLOW: z
     .string()
@@ -215,7 +230,8 @@ export interface Config {
   readonly profile: (typeof PROFILES)[number] | undefined;
   /** What every job must bring; null: nobody gets in. */
   readonly apiKey: Secret | null;
-  readonly concurrency: number;
+  /** Null: by the number of GPUs. */
+  readonly concurrency: number | null;
   readonly shutdownGraceMs: number;
   /** Bytes of JSON that an answer may have, by how the job came. */
   readonly answerLimits: { readonly run: number; readonly runsync: number };
@@ -237,6 +253,12 @@ export interface Config {
   readonly dtype: Settings['LOTUS_DTYPE'];
   readonly loadTimeoutMs: number;
   readonly jobTimeoutMs: number;
+  /** When a model process is taken for dead, for too large, and for hopeless. */
+  readonly supervision: {
+    readonly livenessMs: number;
+    readonly crashes: { readonly max: number; readonly windowMs: number };
+    readonly maxGrowth: number;
+  };
   /** What an `image_url` may name. */
   readonly fetch: FetchPolicy;
   readonly scratchDir: string | undefined;
@@ -270,7 +292,7 @@ export function readConfig(env: Environment, mounts: readonly Mount[] = readMoun
     location,
     profile: set.LOTUS_PROFILE,
     apiKey: readKey(set.LOTUS_API_KEY),
-    concurrency: set.LOTUS_CONCURRENCY,
+    concurrency: set.LOTUS_CONCURRENCY ?? null,
     shutdownGraceMs: set.LOTUS_SHUTDOWN_GRACE * 1000,
     answerLimits: { run: set.LOTUS_RUN_LIMIT, runsync: set.LOTUS_RUNSYNC_LIMIT },
     flashAttn: set.LOTUS_FLASH_ATTN,
@@ -280,6 +302,11 @@ export function readConfig(env: Environment, mounts: readonly Mount[] = readMoun
     dtype: set.LOTUS_DTYPE,
     loadTimeoutMs: set.LOTUS_LOAD_TIMEOUT * 1000,
     jobTimeoutMs: set.LOTUS_JOB_TIMEOUT * 1000,
+    supervision: {
+      livenessMs: set.LOTUS_LIVENESS_TIMEOUT * 1000,
+      crashes: { max: set.LOTUS_MAX_CRASHES, windowMs: set.LOTUS_CRASH_WINDOW * 1000 },
+      maxGrowth: set.LOTUS_MEMORY_GROWTH,
+    },
     fetch: {
       allow: set.LOTUS_FETCH_ALLOW,
       maxBytes: set.LOTUS_FETCH_MAX_BYTES,

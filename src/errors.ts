@@ -17,6 +17,7 @@ export const ERROR_STATUS = {
   cancelled: 499,
   internal: 500,
   worker_crashed: 500,
+  poison_job: 500,
   non_finite_map: 500,
   model_unavailable: 503,
   out_of_memory: 503,

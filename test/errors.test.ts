@@ -25,7 +25,7 @@ const CONTRACT: Record<number, ErrorCode[]> = {
   401: ['unauthorized'],
   408: ['timed_out'],
   499: ['cancelled'],
-  500: ['internal', 'worker_crashed', 'non_finite_map'],
+  500: ['internal', 'worker_crashed', 'poison_job', 'non_finite_map'],
   503: ['model_unavailable', 'out_of_memory', 'shutting_down'],
 };
 

@@ -3,6 +3,7 @@ import { LotusError } from '../errors.ts';
 import { FOR_THE_MODEL, type StepName } from '../provision/steps.ts';
 import { chooseMode, type ServeFlags as ModeFlags } from '../serve/mode.ts';
 import { serveJobs } from '../serve/serve.ts';
+import { listDevices } from '../worker/devices.ts';
 import type { Model } from '../worker/model.ts';
 import {
   interruptSignal,
@@ -38,15 +39,20 @@ export async function serve(
   const session = await openSession({ ...flags, settings }, new Terminal());
   const mode = await chooseMode(flags, session.env, process.cwd());
   const signal = interruptSignal();
-  const preparation = { observer: showSteps(session), steps, profile: flags.profile };
+  const devices = await listDevices(session.config, session.env, session.log);
+  const preparation = { observer: showSteps(session), steps, profile: flags.profile, devices };
   return await serveJobs(mode, {
     ...session,
     signal,
+    concurrency: session.config.concurrency ?? devices.length + AHEAD,
     start: () => startModel(session, signal, preparation),
     warm: (model) => (flags.warmup ? warm(session, model, signal) : Promise.resolve()),
     print: (line) => session.terminal.result(line),
   });
 }
+
+/** Jobs beside those in the model: one that is fetched and decoded, and one that is encoded and saved. */
+const AHEAD = 2;
 
 /** The settings that the official SDK's flags stand for. A server tells what it does unless it is told not to. */
 function settingsOf({ rp_log_level, rp_debugger, rp_api_concurrency }: ServeFlags): Environment {

@@ -5,6 +5,7 @@ import { holdLeases } from '../provision/leases.ts';
 import { provision } from '../provision/provision.ts';
 import type { Made, Observer } from '../provision/step.ts';
 import { FOR_THE_MODEL, type StepName } from '../provision/steps.ts';
+import { type Devices, listDevices } from '../worker/devices.ts';
 import { Model } from '../worker/model.ts';
 import { showProgress } from './progress.ts';
 import type { Terminal } from './terminal.ts';
@@ -57,6 +58,8 @@ export interface Preparation {
   observer: Observer;
   steps: readonly StepName[];
   profile?: Profile | undefined;
+  /** Default: all that there are. */
+  devices?: Devices;
 }
 
 /** Make the workspace ready, by default showing what is made, and start the model. */
@@ -69,7 +72,7 @@ export async function startModel(
   const { made } = await provision({ ...preparation, config, env, signal }).finally(() =>
     terminal.status(''),
   );
-  return await loadModel(session, made, signal);
+  return await loadModel(session, made, signal, preparation.devices);
 }
 
 /** Start the model with what provisioning gave. */
@@ -77,12 +80,14 @@ export async function loadModel(
   { config, env, log, terminal }: Session,
   made: Made,
   signal: AbortSignal,
+  devices?: Devices,
 ): Promise<Model> {
   await holdLeases(config, made);
   terminal.status(`loading ${config.model.name}`);
   try {
     return await Model.start({
       config,
+      devices: devices ?? (await listDevices(config, env, log)),
       installation: made,
       env,
       log,

@@ -72,7 +72,7 @@ export function gatherFacts(
   { map, options, view, files, context }: Made,
   timings: Record<string, number>,
 ): Facts {
-  const { ready } = context.model;
+  const { by: ready } = map;
   return {
     min: map.min,
     max: map.max,

@@ -1,10 +1,8 @@
 import type { Prediction } from '../models.ts';
 import type { DepthMap, RgbImage, RunRequestOptions } from '../worker/model.ts';
-import type { Ready } from '../worker/protocol.ts';
 
 /** What a job needs of the model. */
 export interface JobModel {
-  readonly ready: Ready;
   run(image: RgbImage, request: RunRequestOptions): Promise<DepthMap>;
 }
 

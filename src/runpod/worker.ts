@@ -56,6 +56,7 @@ export class RunPodWorker {
   /** Of the shutdown; each is stopped by a call. */
   readonly #clocks: (() => void)[] = [];
   #isGraceOver = false;
+  #isPaused = false;
   #lastWord: Promise<void> = Promise.resolve();
 
   constructor(options: WorkerOptions) {
@@ -112,6 +113,17 @@ export class RunPodWorker {
    */
   stop(): void {
     this.#end('stopped');
+  }
+
+  /** Asks for no jobs until `resume`: what does the work is down for a while. The request that is open stays. */
+  pause(): void {
+    this.#isPaused = true;
+  }
+
+  /** Asks for jobs again. */
+  resume(): void {
+    this.#isPaused = false;
+    this.#notify();
   }
 
   /**
@@ -198,7 +210,7 @@ export class RunPodWorker {
       const free = this.#concurrency - this.#unhandled;
       const { results, bytes } = this.#undelivered;
       const isBackedUp = results > maxUndelivered || bytes > maxUndeliveredBytes;
-      if (free > 0 && !isBackedUp) return canBatch(this.#platform) ? free : 1;
+      if (free > 0 && !isBackedUp && !this.#isPaused) return canBatch(this.#platform) ? free : 1;
       if (isBackedUp && !told) this.#observer({ type: 'backed-up', results, bytes });
       told = isBackedUp;
     }

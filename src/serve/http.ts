@@ -19,7 +19,7 @@ export async function serveHttp(
   { host, port, isAskedFor }: HttpMode,
   service: Service,
 ): Promise<number> {
-  const { config, log, signal, print } = service;
+  const { config, concurrency, log, signal, print } = service;
   const { apiKey } = config;
   if (apiKey === null && isAskedFor) {
     throw new UsageError('LOTUS_API_KEY is not set: set it to the key that callers must bring.');
@@ -36,7 +36,7 @@ export async function serveHttp(
     input: jobInputSchema,
     log,
     limits: {
-      concurrency: config.concurrency,
+      concurrency,
       maxOutputBytes: config.answerLimits.run,
       maxSyncOutputBytes: config.answerLimits.runsync,
     },

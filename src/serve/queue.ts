@@ -29,16 +29,18 @@ export async function serveQueue(platform: Platform, service: Service): Promise<
 async function takeJobs(
   worker: RunPodWorker,
   { workerId }: Platform,
-  { lost }: Model,
-  { config, log, signal }: Service,
+  model: Model,
+  { concurrency, log, signal }: Service,
 ): Promise<number> {
+  const { lost } = model;
   const giveUp = () => void worker.unfit('model', messageOf(lost.reason));
   const stop = () => worker.stop();
   lost.addEventListener('abort', giveUp, { once: true });
   signal.addEventListener('abort', stop, { once: true });
   if (lost.aborted) giveUp();
   if (signal.aborted) stop();
-  log.info({ worker: workerId, concurrency: config.concurrency }, 'taking jobs');
+  model.watch((isUp) => (isUp ? worker.resume() : worker.pause()));
+  log.info({ worker: workerId, concurrency }, 'taking jobs');
   const { reason, counts } = await worker.run();
   log.info({ reason, ...counts }, 'no more jobs');
   return reason === 'unfit' ? 1 : 0;
@@ -50,11 +52,15 @@ async function tellUnfit(platform: Platform, service: Service, error: unknown): 
   await worker.unfit(error instanceof SetupError ? 'setup' : 'model', messageOf(error));
 }
 
-function newWorker(platform: Platform, { config, log }: Service, handler: Handler): RunPodWorker {
+function newWorker(
+  platform: Platform,
+  { config, concurrency, log }: Service,
+  handler: Handler,
+): RunPodWorker {
   return new RunPodWorker({
     platform,
     handler,
-    concurrency: config.concurrency,
+    concurrency,
     limits: config.answerLimits,
     timing: { graceMs: config.shutdownGraceMs },
     observer: logEvents(log),

@@ -17,6 +17,8 @@ export interface Service {
   readonly log: Log;
   /** Aborts when we are to end. */
   readonly signal: AbortSignal;
+  /** How many jobs are worked on at the same time. */
+  readonly concurrency: number;
   /** Starts the model. */
   start(): Promise<Model>;
   /** Runs the model once; throws when it is of no use. */

@@ -3,7 +3,7 @@ import { PYTHON_ROOT } from '../app.ts';
 import type { Config, Environment } from '../config.ts';
 import { childEnvironment } from '../environment.ts';
 import type { Installation } from '../installation.ts';
-import type { WorkerCommand } from './process.ts';
+import type { WorkerCommand } from './child.ts';
 
 /** The command that starts the Python side: the venv's Python, our package, an environment of its own. */
 export function workerCommand(

@@ -1,13 +1,14 @@
-import { randomUUID } from 'node:crypto';
-import { readFile, rm, writeFile } from 'node:fs/promises';
-import type { Config, Environment } from '../config.ts';
-import { asLotusError, cancelled, isCancelled, LotusError, messageOf } from '../errors.ts';
-import type { Installation } from '../installation.ts';
+import { readFile, writeFile } from 'node:fs/promises';
+import { cancelled, LotusError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { workerCommand } from './command.ts';
-import { type OnStage, type WorkerCommand, WorkerProcess } from './process.ts';
+import type { Pace } from '../runpod/backoff.ts';
+import type { Devices } from './devices.ts';
+import { PoisonList } from './poison.ts';
+import { Pool } from './pool.ts';
 import type { Hello, Ready, Result, RunRequest } from './protocol.ts';
 import { Scratch } from './scratch.ts';
+import { type Started, type StartOptions, startProcess } from './start.ts';
+import { ProcessDied, Supervisor } from './supervisor.ts';
 
 /** Raw 8-bit RGB, rows top to bottom: width * height * 3 bytes. */
 export interface RgbImage {
@@ -21,7 +22,7 @@ export type PictureOptions = RunRequest['picture'];
 export type Plane = keyof RunRequest['planes'];
 
 /**
- * A map as the model process computed it, with the planes that were asked for. To its stages' times come
+ * A map as a model process computed it, with the planes that were asked for. To its stages' times come
  * `wait`, for the images before, and `model`, all of it as seen from here.
  */
 export interface DepthMap extends Omit<Result, 'type' | 'id'> {
@@ -29,6 +30,8 @@ export interface DepthMap extends Omit<Result, 'type' | 'id'> {
   readonly float32: Buffer;
   /** width * height bytes; empty unless asked for. */
   readonly uint8: Buffer;
+  /** What has computed it. */
+  readonly by: Ready;
 }
 
 export interface RunRequestOptions {
@@ -38,114 +41,200 @@ export interface RunRequestOptions {
   signal?: AbortSignal | undefined;
 }
 
-interface ModelOptions {
-  config: Config;
-  installation: Installation;
-  env: Environment;
-  log: Log;
-  signal?: AbortSignal | undefined;
-  onStage?: OnStage | undefined;
-  /** Instead of the real Python side; for tests. */
-  command?: WorkerCommand;
+export interface ModelOptions extends StartOptions {
+  /** One process for each; default: one with whatever there is. */
+  readonly devices?: Devices;
+  readonly signal?: AbortSignal | undefined;
+  /** Between a crash and the next start; for tests. */
+  readonly pace?: Pace;
 }
 
+/** The first is short: most crashes are alone, and a caller waits. */
+const RESTART_PACE: Pace = { firstMs: 500, maxMs: 30_000 };
+
+/** How often an image is run: its process may have died of something else. */
+const TRIES = 2;
+
 /**
- * The model: pixels in, maps out, one image at a time. It owns the Python process and the scratch folder
- * between the two.
+ * The model: pixels in, maps out, as many images at a time as there are processes. It owns these and the scratch folder
+ * between them and us.
  *
- * A process that died is replaced at the next run, so that one image costs itself and not the rest; a
- * process that cannot be started is not tried again.
+ * A process that died is replaced, and its image is run once more; one that has killed two processes is refused from
+ * then on.
  */
 export class Model {
-  readonly #options: ModelOptions;
+  readonly #log: Log;
+  readonly #jobTimeoutMs: number;
   readonly #scratch: Scratch;
-  #started: Started;
-  #turn: Promise<unknown> = Promise.resolve();
-  readonly #lost = new AbortController();
-  #restarts = 0;
-  /** Whether the process has run an image. */
-  #hasRun = false;
+  readonly #pool: Pool;
+  readonly #poison = new PoisonList();
   readonly #stopping = new AbortController();
+  readonly #runs = new Set<Promise<unknown>>();
+  #written: Promise<void> = Promise.resolve();
+  #onUp: ((isUp: boolean) => void) | undefined;
+  #wasUp = false;
 
-  private constructor(options: ModelOptions, scratch: Scratch, started: Started) {
-    this.#options = options;
+  private constructor(options: ModelOptions, scratch: Scratch) {
+    const { config, devices = [null], log, pace = RESTART_PACE } = options;
+    this.#log = log;
+    this.#jobTimeoutMs = config.jobTimeoutMs;
     this.#scratch = scratch;
-    this.#started = started;
-    this.#watch(started.process);
+    const makePlace = (device: string | null, onChange: () => void) =>
+      new Supervisor({
+        start: (signal) => startProcess(options, device, signal),
+        ...config.supervision,
+        pace,
+        log: device === null ? log : log.child({ gpu: device }),
+        onChange,
+      });
+    this.#pool = new Pool(
+      (changed) => devices.map((device) => makePlace(device, changed)),
+      () => this.#tellIfUp(),
+    );
   }
 
   /**
-   * Start a Python process and load the configured model.
+   * Start a Python process for each device, and have them load the configured model. Those that cannot are done without,
+   * as long as there is one that can.
    *
    * @throws LotusError `model_unavailable`, or `cancelled` by the signal.
    */
   static async start(options: ModelOptions): Promise<Model> {
-    const scratch = await Scratch.open(options.log, options.config.scratchDir);
+    const { config, log, signal } = options;
+    const scratch = await Scratch.open(log, config.scratchDir);
+    const model = new Model(options, scratch);
+    const hangUp = () => void model.stop();
+    signal?.addEventListener('abort', hangUp, { once: true });
     try {
-      return new Model(options, scratch, await startProcess(options));
+      if (signal?.aborted) hangUp();
+      await model.#pool.settled();
+      if (signal?.aborted) throw cancelled();
+      model.lost.throwIfAborted();
+      return model;
     } catch (error) {
-      await scratch.close();
+      await model.stop();
       throw error;
+    } finally {
+      signal?.removeEventListener('abort', hangUp);
     }
   }
 
-  /** What was loaded, and what it runs on. */
+  /** What was loaded, and what it runs on: of the first process that there was. */
   get ready(): Ready {
-    return this.#started.ready;
+    return this.#first.ready;
   }
 
   /** The versions of what runs it, and the milliseconds from nothing to ready. */
   get start(): { versions: Hello['versions']; startedInMs: number } {
-    return this.#started;
+    return this.#first;
   }
 
-  /** How often the process was started again. */
+  /** How many images are run at the same time. */
+  get size(): number {
+    return this.#pool.places.filter(({ state }) => state !== 'failed').length;
+  }
+
+  /** How often a process was started again. */
   get restarts(): number {
-    return this.#restarts;
+    return this.#pool.places.reduce((sum, { restarts }) => sum + restarts, 0);
   }
 
   /** Aborts when the model cannot be had any more, with the LotusError as its reason: every further run gets that. */
   get lost(): AbortSignal {
-    return this.#lost.signal;
+    return this.#pool.lost;
+  }
+
+  /** Tell, now and whenever that changes, whether there is any process that runs images. */
+  watch(onUp: (isUp: boolean) => void): void {
+    this.#onUp = onUp;
+    this.#wasUp = this.#pool.isUp;
+    onUp(this.#wasUp);
   }
 
   /**
-   * Compute the map of one image. Calls wait for each other.
+   * Compute the map of one image when it is its turn.
    *
    * @throws LotusError `shape_not_admitted`, `out_of_memory`, `non_finite_map`, `timed_out`, `cancelled`,
-   *   `worker_crashed`, `model_unavailable` or `internal`.
+   *   `poison_job`, `model_unavailable` or `internal`.
    */
-  run(image: RgbImage, request: RunRequestOptions): Promise<DepthMap> {
-    const since = performance.now();
-    const result = this.#turn.then(() => this.#run(image, request, performance.now() - since));
-    this.#turn = result.catch(() => {}); // the next one's turn comes either way
-    return result;
+  async run(image: RgbImage, request: RunRequestOptions): Promise<DepthMap> {
+    const run = this.#run(image, request);
+    this.#runs.add(run);
+    try {
+      return await run;
+    } finally {
+      this.#runs.delete(run);
+    }
   }
 
-  /** End the process and remove the scratch folder. What runs or waits is cancelled. */
+  /** End the processes and remove the scratch folder. What runs or waits is cancelled. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    await this.#turn; // it may be starting another process
-    await this.#started.process.stop();
+    await this.#pool.stop();
+    await Promise.allSettled(this.#runs); // they remove their files
     await this.#scratch.close();
   }
 
-  async #run(
-    image: RgbImage,
+  get #first(): Started {
+    const started = this.#pool.places.flatMap((place) => place.started ?? []);
+    if (started[0] === undefined) throw new Error('no process was ever ready');
+    return started[0];
+  }
+
+  async #run(image: RgbImage, request: RunRequestOptions): Promise<DepthMap> {
+    const { signal: stopping } = this.#stopping;
+    const signal = request.signal ? AbortSignal.any([request.signal, stopping]) : stopping;
+    if (signal.aborted) throw cancelled();
+    const suspect = { image, options: request.options };
+    this.#poison.refuse(suspect);
+    await using input = this.#scratch.file('rgb');
+    await this.#write(input.path, image.pixels);
+    const deaths: ProcessDied[] = [];
+    while (deaths.length < TRIES) {
+      try {
+        return await this.#try(input.path, image, { ...request, signal }, deaths.length > 0);
+      } catch (error) {
+        if (!(error instanceof ProcessDied)) throw error;
+        deaths.push(error);
+      }
+      this.#log.warn({ tries: deaths.length, of: TRIES }, 'the model process died of an image');
+    }
+    for (const { forgive } of deaths) forgive();
+    throw this.#poison.add(suspect, deaths.at(-1)?.cause);
+  }
+
+  /** Run it once. Its planes are files of this try's own: the process of the one before may still write. */
+  async #try(
+    path: string,
+    { width, height }: RgbImage,
     { options, picture, planes, signal }: RunRequestOptions,
-    waitedMs: number,
+    isAgain: boolean,
   ): Promise<DepthMap> {
-    if (this.#stopping.signal.aborted || signal?.aborted) throw cancelled();
-    await this.#revive();
-    const since = performance.now();
-    const name = randomUUID();
-    const input = this.#scratch.path(`${name}.rgb`);
+    await using float32 = this.#scratch.file('float32');
+    await using uint8 = this.#scratch.file('uint8');
     const wanted = {
-      float32: planes.has('float32') ? this.#scratch.path(`${name}.float32`) : null,
-      uint8: planes.has('uint8') ? this.#scratch.path(`${name}.uint8`) : null,
+      float32: planes.has('float32') ? float32.path : null,
+      uint8: planes.has('uint8') ? uint8.path : null,
     };
-    try {
-      await writeFile(input, image.pixels).catch((error) => {
+    const since = performance.now();
+    const { result, ready, waitedMs } = await this.#pool.run(
+      { image: { path, width, height }, options, picture, planes: wanted },
+      { timeoutMs: this.#jobTimeoutMs, signal, isAgain },
+    );
+    const [floats, pixels] = await Promise.all([read(wanted.float32), read(wanted.uint8)]);
+    const timings_ms = {
+      wait: waitedMs,
+      ...result.timings_ms,
+      model: performance.now() - since - waitedMs,
+    };
+    return { ...result, timings_ms, float32: floats, uint8: pixels, by: ready };
+  }
+
+  /** One after the other, so that images keep the order in which they came. */
+  #write(file: string, pixels: Uint8Array): Promise<void> {
+    const written = this.#written
+      .then(() => writeFile(file, pixels))
+      .catch((error) => {
         throw new LotusError(
           'internal',
           `Cannot write to the scratch folder ${this.#scratch.dir}: ${messageOf(error)}. Set` +
@@ -153,98 +242,16 @@ export class Model {
           { cause: error },
         );
       });
-      const result = await this.#started.process.run(
-        {
-          image: { path: input, width: image.width, height: image.height },
-          options,
-          picture,
-          planes: wanted,
-        },
-        {
-          timeoutMs: this.#options.config.jobTimeoutMs,
-          signal: signal ? AbortSignal.any([signal, this.#stopping.signal]) : this.#stopping.signal,
-        },
-      );
-      this.#hasRun = true;
-      const [float32, uint8] = await Promise.all([read(wanted.float32), read(wanted.uint8)]);
-      const timings_ms = {
-        wait: waitedMs,
-        ...result.timings_ms,
-        model: performance.now() - since,
-      };
-      return { ...result, timings_ms, float32, uint8 };
-    } finally {
-      const files = [input, wanted.float32, wanted.uint8].filter((file) => file !== null);
-      await Promise.all(files.map((file) => rm(file, { force: true })));
-    }
+    this.#written = written.catch(() => {}); // the next one's turn comes either way
+    return written;
   }
 
-  /**
-   * A process that dies while nothing is asked of it is replaced at once, so that no image is the one that finds out.
-   * One that has never run an image might die for ever: that waits for the next image.
-   */
-  #watch(process: WorkerProcess): void {
-    this.#hasRun = false;
-    void process.ended.then(() => {
-      if (this.#stopping.signal.aborted || !this.#hasRun) return;
-      this.#turn = this.#turn.then(() => this.#revive()).catch(() => {}); // lost, or told to stop
-    });
+  #tellIfUp(): void {
+    const { isUp } = this.#pool;
+    if (isUp === this.#wasUp) return;
+    this.#wasUp = isUp;
+    this.#onUp?.(isUp);
   }
-
-  async #revive(): Promise<void> {
-    this.#lost.signal.throwIfAborted();
-    if (this.#stopping.signal.aborted) throw cancelled();
-    if (this.#started.process.isUsable) return;
-    await this.#started.process.stop(); // its memory must be free before the next one loads
-    this.#options.log.warn('starting the model process again');
-    try {
-      const { signal } = this.#stopping;
-      this.#started = await startProcess({ ...this.#options, signal });
-      this.#restarts += 1;
-      this.#watch(this.#started.process);
-    } catch (error) {
-      if (isCancelled(error)) throw error;
-      this.#lost.abort(asLotusError(error));
-      this.#lost.signal.throwIfAborted();
-    }
-  }
-}
-
-interface Started {
-  process: WorkerProcess;
-  versions: Hello['versions'];
-  ready: Ready;
-  startedInMs: number;
-}
-
-async function startProcess(options: ModelOptions): Promise<Started> {
-  const { config, installation, env, log, signal, onStage } = options;
-  const since = performance.now();
-  const command = options.command ?? workerCommand(config, env, installation);
-  const process = await WorkerProcess.start(command, log, { signal });
-  const ready = await process.load(
-    {
-      upstream: installation.upstream,
-      model: installation.checkpoint.folder,
-      revision: installation.checkpoint.revision,
-      device: config.device,
-      dtype: config.dtype,
-    },
-    { timeoutMs: config.loadTimeoutMs, signal, onStage },
-  );
-  log.info(
-    {
-      model: ready.model,
-      revision: ready.revision,
-      device: ready.device,
-      dtype: ready.dtype,
-      attention: ready.attention,
-      timings_ms: ready.timings_ms,
-    },
-    'the model is ready',
-  );
-  const { versions } = await process.hello;
-  return { process, versions, ready, startedInMs: performance.now() - since };
 }
 
 async function read(file: string | null): Promise<Buffer> {

@@ -1,34 +1,25 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { execa } from 'execa';
 import { cancelled, isCancelled, LotusError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { LineFramer } from './framing.ts';
+import { afterAwake } from '../runpod/awake.ts';
+import { Child, type WorkerCommand } from './child.ts';
 import {
-  type ErrorReply,
-  encodeRequest,
+  type Answers,
+  type Asked,
+  Conversation,
+  type OnStage,
+  type Pending,
+} from './conversation.ts';
+import {
   type Hello,
   type LoadRequest,
   PROTOCOL_VERSION,
-  ProtocolError,
-  parseReply,
   type Ready,
-  type Reply,
-  type Request,
   type Result,
   type RunRequest,
 } from './protocol.ts';
 import { type State, step } from './state.ts';
-import { StderrLog } from './stderr.ts';
 
-/** How to start the Python side; tests start small programs that misbehave instead. */
-export interface WorkerCommand {
-  readonly file: string;
-  readonly args: readonly string[];
-  /** The whole environment: nothing of ours is inherited. */
-  readonly env: Readonly<Record<string, string>>;
-}
-
-/** How long, in milliseconds, we wait for the process before the next rung of the ladder. */
+/** How long, in milliseconds awake, we wait for the process before the next rung of the ladder. */
 export interface Patience {
   /** From the start to `hello`: Python itself, from a cold disk. */
   readonly hello: number;
@@ -38,27 +29,13 @@ export interface Patience {
   readonly stop: number;
 }
 
-/** From the end of the process until its pipes are closed from our side: time to read what is in them. */
-const LAST_WORDS_MS = 1_000;
-
 const PATIENCE: Patience = { hello: 60_000, cancel: 30_000, stop: 5_000 };
 
-/** How a stage of loading or of a run is reported: its name and the fraction already behind it. */
-export type OnStage = (stage: string, fraction: number) => void;
-
 export interface WaitOptions {
-  /** Milliseconds until the process is given up. */
+  /** Milliseconds awake until the process is given up. */
   timeoutMs: number;
   signal?: AbortSignal | undefined;
   onStage?: OnStage | undefined;
-}
-
-/** A request that waits for its last reply. */
-interface Pending {
-  settle: PromiseWithResolvers<Reply>;
-  onStage: OnStage | undefined;
-  /** Why it was given up: what is told instead of the `cancelled` that comes back. */
-  givenUp?: LotusError;
 }
 
 /**
@@ -69,33 +46,31 @@ interface Pending {
  * error's cause.
  */
 export class WorkerProcess {
-  readonly #child: ReturnType<typeof spawn>;
+  readonly #child: Child;
+  readonly #conversation: Conversation;
   readonly #log: Log;
   readonly #patience: Patience;
-  readonly #stderr: StderrLog;
-  readonly #framer = new LineFramer();
-  readonly #pending = new Map<string, Pending>();
   readonly #hello = Promise.withResolvers<Hello>();
-  /** Resolves when the process is gone and all it wrote was read. */
-  readonly #gone: Promise<void>;
+  /** Resolves when the process is gone and all it wrote was read: null when it was told to go, else with why. */
+  readonly #gone: Promise<Error | null>;
   #state: State = 'starting';
-  #greeted = false;
-  #requests = 0;
   #broken: Error | undefined;
 
   private constructor(command: WorkerCommand, log: Log, patience: Patience) {
     this.#log = log;
     this.#patience = patience;
-    this.#stderr = new StderrLog(log.child({ source: 'python' }));
-    this.#child = spawn(command, patience);
+    this.#conversation = new Conversation((text) => this.#child.write(text), {
+      onHello: (hello) => this.#hello.resolve(hello),
+      onAnswered: (asked) => {
+        if (asked === 'run' && this.#state === 'running') this.#enter('ready');
+      },
+      onUnhealthy: (error) => this.#fail(error),
+      onBroken: (how) => this.#fail(this.#crash('it broke the protocol', how)),
+    });
     // Rejections are delivered to whoever waits; nobody may be waiting.
     this.#hello.promise.catch(() => {});
-    this.#child.stdin.on('error', () => {}); // EPIPE: the exit that causes it is what gets reported
-    this.#child.stdout.on('data', (chunk: Buffer) => this.#read(chunk));
-    this.#child.stderr.on('data', (chunk: Buffer) => this.#stderr.push(chunk));
-    // Whatever it started goes with it; otherwise its pipes would stay open.
-    this.#child.nodeChildProcess.once('exit', () => this.#endPipes());
-    this.#gone = this.#child.then((result) => this.#onExit(result));
+    this.#child = new Child(command, log, patience.stop, (chunk) => this.#conversation.hear(chunk));
+    this.#gone = this.#child.ended.then((how) => this.#onExit(how));
   }
 
   /**
@@ -137,8 +112,8 @@ export class WorkerProcess {
     return !this.#broken && !this.#isOver() && this.#state !== 'stopping';
   }
 
-  /** Resolves when it is gone, however that came. */
-  get ended(): Promise<void> {
+  /** Resolves when it is gone: null when it was told to go, else with why. */
+  get ended(): Promise<Error | null> {
     return this.#gone;
   }
 
@@ -150,10 +125,12 @@ export class WorkerProcess {
   async load(request: Omit<LoadRequest, 'type' | 'id'>, wait: WaitOptions): Promise<Ready> {
     this.#enter('loading');
     try {
-      const reply = await this.#ask({ ...request, type: 'load', id: this.#nextId() }, wait);
-      if (reply.type !== 'ready') throw this.#violation(reply, 'ready');
+      const ready = await this.#wait(
+        () => this.#conversation.ask<'load'>({ ...request, type: 'load' }, wait.onStage),
+        wait,
+      );
       this.#enter('ready');
-      return reply;
+      return ready;
     } catch (error) {
       await this.stop();
       if (isCancelled(error)) throw error;
@@ -173,15 +150,21 @@ export class WorkerProcess {
     if (this.#state !== 'ready') throw this.#unavailable();
     if (wait.signal?.aborted) throw cancelled(); // before the process has heard of it
     this.#enter('running');
-    const reply = await this.#ask({ ...request, type: 'run', id: this.#nextId() }, wait);
-    if (reply.type !== 'result') throw this.#violation(reply, 'result');
-    return reply;
+    return await this.#wait(
+      () => this.#conversation.ask<'run'>({ ...request, type: 'run' }, wait.onStage),
+      wait,
+      (id) => this.#conversation.tell({ type: 'cancel', id }),
+    );
   }
 
-  /** Ask for a sign of life. It comes during a run too. */
+  /**
+   * Ask for a sign of life. It comes during a run too, and a process that gives none is killed.
+   *
+   * @throws LotusError `worker_crashed`
+   */
   async ping(timeoutMs: number): Promise<void> {
-    const reply = await this.#ask({ type: 'ping', id: this.#nextId() }, { timeoutMs });
-    if (reply.type !== 'pong') throw this.#violation(reply, 'pong');
+    const silent = () => this.#crash('it hangs', `no sign of life in ${timeoutMs / 1000} s`);
+    await this.#wait(() => this.#conversation.ask<'ping'>({ type: 'ping' }), { timeoutMs, silent });
   }
 
   /**
@@ -191,8 +174,8 @@ export class WorkerProcess {
   async stop(): Promise<void> {
     if (this.#state !== 'stopping' && !this.#isOver()) {
       this.#enter('stopping');
-      this.#send({ type: 'shutdown' });
-      if (!(await settlesWithin(this.#gone, this.#patience.stop))) this.#child.kill('SIGTERM');
+      this.#conversation.tell({ type: 'shutdown' });
+      if (!(await settlesWithin(this.#gone, this.#patience.stop))) this.#child.end();
     }
     await this.#gone;
   }
@@ -229,86 +212,39 @@ export class WorkerProcess {
     }
   }
 
-  /** Send a request and wait for the reply that ends it, within its time. */
-  async #ask(request: Request & { id: string }, wait: WaitOptions): Promise<Reply> {
-    if (this.#isOver() || this.#broken) throw this.#unavailable();
-    const pending: Pending = { settle: Promise.withResolvers(), onStage: wait.onStage };
-    this.#pending.set(request.id, pending);
-    this.#send(request);
+  /**
+   * Ask, and wait for the answer within its time.
+   *
+   * @param cancel asks the process to give it up; without it, a process that is late is killed at once.
+   */
+  async #wait<T extends Asked>(
+    ask: () => Pending<T>,
+    { timeoutMs, signal, silent }: WaitOptions & { silent?: () => LotusError },
+    cancel?: (id: string) => void,
+  ): Promise<Answers[T]> {
+    if (!this.isUsable) throw this.#unavailable();
+    const pending = ask();
+    let isGivenUp = false;
+    const giveUp = async (error: LotusError) => {
+      if (isGivenUp) return;
+      isGivenUp = true;
+      pending.giveUp(error);
+      cancel?.(pending.id);
+      const obeys = cancel && (await settlesWithin(pending.answer, this.#patience.cancel));
+      if (!obeys) this.#fail(error);
+    };
     const late = () =>
-      new LotusError('timed_out', `The model did not answer in ${wait.timeoutMs / 1000} s.`);
-    const deadline = setTimeout(() => void this.#giveUp(request, late()), wait.timeoutMs);
-    const unwanted = () => void this.#giveUp(request, cancelled());
-    if (wait.signal?.aborted) unwanted();
-    wait.signal?.addEventListener('abort', unwanted, { once: true });
+      new LotusError('timed_out', `The model did not answer in ${timeoutMs / 1000} s.`);
+    const stopClock = afterAwake(timeoutMs, () => void giveUp((silent ?? late)()));
+    const unwanted = () => void giveUp(cancelled());
+    if (signal?.aborted) unwanted();
+    signal?.addEventListener('abort', unwanted, { once: true });
     try {
-      return await pending.settle.promise;
+      return (await pending.answer) as Answers[T];
     } finally {
-      clearTimeout(deadline);
-      wait.signal?.removeEventListener('abort', unwanted);
-      this.#pending.delete(request.id);
+      stopClock();
+      signal?.removeEventListener('abort', unwanted);
     }
-  }
-
-  /** The time of a request is up, or nobody wants it any more. */
-  async #giveUp(request: Request & { id: string }, error: LotusError): Promise<void> {
-    const pending = this.#pending.get(request.id);
-    if (!pending || pending.givenUp) return;
-    pending.givenUp = error;
-    if (request.type === 'run') {
-      this.#send({ type: 'cancel', id: request.id });
-      if (await settlesWithin(pending.settle.promise, this.#patience.cancel)) return;
-    }
-    pending.settle.reject(error);
-    this.#fail(error);
-  }
-
-  #send(request: Request): void {
-    if (this.#child.stdin.writable) this.#child.stdin.write(encodeRequest(request));
-  }
-
-  #read(chunk: Buffer): void {
-    if (this.#broken) return;
-    try {
-      for (const line of this.#framer.push(chunk)) this.#receive(parseReply(line));
-    } catch (error) {
-      if (!(error instanceof ProtocolError || error instanceof RangeError)) throw error;
-      this.#fail(this.#crash('it broke the protocol', error.message));
-    }
-  }
-
-  #receive(reply: Reply): void {
-    if (reply.type === 'hello') {
-      this.#onHello(reply);
-    } else if (reply.type === 'error' && reply.id === null) {
-      throw new ProtocolError(`it cannot read what we said: ${reply.message}`);
-    } else {
-      this.#onReply(reply);
-    }
-  }
-
-  #onReply(reply: Exclude<Reply, Hello>): void {
-    const pending = this.#pending.get(reply.id ?? '');
-    if (!pending) throw new ProtocolError(`a reply to nothing we asked: ${reply.type} ${reply.id}`);
-    if (reply.type === 'loading' || reply.type === 'progress') {
-      pending.onStage?.(reply.stage, reply.fraction);
-      return;
-    }
-    if (this.#state === 'running' && reply.type !== 'pong') this.#enter('ready');
-    if (reply.type === 'error') this.#onError(reply, pending);
-    else pending.settle.resolve(reply);
-  }
-
-  #onHello(reply: Hello): void {
-    if (this.#greeted) throw new ProtocolError('a second hello');
-    this.#greeted = true;
-    this.#hello.resolve(reply);
-  }
-
-  #onError(reply: ErrorReply, pending: Pending): void {
-    const error = (reply.code === 'cancelled' && pending.givenUp) || asJobError(reply);
-    pending.settle.reject(error);
-    if (!reply.healthy) this.#fail(error);
   }
 
   /** The process is of no use any more: tell everyone who waits, and end it. */
@@ -316,47 +252,32 @@ export class WorkerProcess {
     if (this.#broken) return;
     this.#broken = error;
     this.#hello.reject(error);
-    for (const pending of this.#pending.values()) pending.settle.reject(error);
-    this.#child.kill('SIGTERM'); // and SIGKILL after `patience.stop`
+    this.#conversation.end(error);
+    this.#child.end();
   }
 
-  /** The process has ended. What it started ends with it, or else loses our ear. */
-  #endPipes(): void {
-    this.#child.kill('SIGKILL'); // its group
-    const close = setTimeout(() => {
-      this.#child.stdout.destroy(); // one that has left the group still holds them open
-      this.#child.stderr.destroy();
-    }, LAST_WORDS_MS);
-    void this.#gone.then(() => clearTimeout(close));
-  }
-
-  #onExit(result: Awaited<ReturnType<typeof spawn>>): void {
-    this.#stderr.end();
+  #onExit(how: string): Error | null {
     const wanted = this.#state === 'stopping' && !this.#broken;
     this.#enter(wanted ? 'stopped' : 'crashed');
-    const error = this.#broken ?? this.#crash('it ended', howItEnded(result));
+    const error = this.#broken ?? this.#crash('it ended', how);
     this.#hello.reject(error);
-    for (const pending of this.#pending.values()) pending.settle.reject(error);
+    this.#conversation.end(error);
     if (!wanted && !isCancelled(error)) {
       this.#log.error({ err: error.cause ?? error }, error.message);
     }
+    return wanted ? null : error;
   }
 
   #crash(what: string, how: string): LotusError {
-    const half = this.#framer.rest().subarray(0, 200).toString('utf8');
+    const half = this.#conversation.halfSaid;
+    const { lastWords } = this.#child;
     const details = [
       half && `It was in the middle of a line: ${JSON.stringify(half)}`,
-      this.#stderr.tail() && `Its last words:\n${this.#stderr.tail()}`,
+      lastWords && `Its last words:\n${lastWords}`,
     ];
     const cause = new Error(details.filter(Boolean).join('\n') || 'It left no message.');
     cause.stack = cause.message; // the log prints the stack, and ours says nothing about Python
     return new LotusError('worker_crashed', `The model process failed: ${what}: ${how}`, { cause });
-  }
-
-  #violation(reply: Reply, wanted: string): Error {
-    const error = this.#crash('it broke the protocol', `${reply.type} instead of ${wanted}`);
-    this.#fail(error);
-    return error;
   }
 
   #unavailable(): LotusError {
@@ -370,64 +291,18 @@ export class WorkerProcess {
     this.#log.trace({ from: this.#state, to: state }, 'worker state');
     this.#state = step(this.#state, state);
   }
-
-  #nextId(): string {
-    this.#requests += 1;
-    return String(this.#requests);
-  }
-}
-
-/**
- * In a process group of its own (`killDescendants`): Ctrl-C in a terminal then reaches only us, who know
- * what to finish first, and a kill reaches its children too. It does not outlive us: execa ends it when
- * we exit, and it ends by itself at the end of its input.
- */
-function spawn(command: WorkerCommand, patience: Patience) {
-  return execa(command.file, command.args, {
-    env: command.env,
-    extendEnv: false,
-    killDescendants: true,
-    forceKillAfterDelay: patience.stop,
-    buffer: false,
-    reject: false,
-  });
 }
 
 async function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  const timer = new AbortController();
+  const { promise: late, resolve } = Promise.withResolvers<false>();
+  const stopClock = afterAwake(ms, () => resolve(false));
   const settled = promise.then(
     () => true,
     () => true,
   );
   try {
-    return await Promise.race([settled, sleep(ms, false, { signal: timer.signal })]);
+    return await Promise.race([settled, late]);
   } finally {
-    timer.abort();
-  }
-}
-
-function howItEnded(result: Awaited<ReturnType<typeof spawn>>): string {
-  if (result.signal) return `killed by ${result.signal} (${result.signalDescription})`;
-  if (result.exitCode !== undefined) return `exit code ${result.exitCode}`;
-  return result.shortMessage ?? 'it could not be started';
-}
-
-/** What a caller gets to see of an error that Python sent. */
-function asJobError(reply: ErrorReply): LotusError {
-  switch (reply.code) {
-    case 'shape_not_admitted':
-    case 'out_of_memory':
-    case 'non_finite_map':
-    case 'cancelled':
-      return new LotusError(reply.code, reply.message);
-    case 'model_not_found':
-    case 'incompatible_model':
-    case 'incompatible_upstream':
-      return new LotusError('model_unavailable', reply.message);
-    case 'bad_request': // ours: we asked for it
-    case 'internal':
-      return new LotusError('internal', 'The model process failed on this; the log says more.', {
-        cause: new Error(reply.message),
-      });
+    stopClock();
   }
 }

@@ -205,6 +205,7 @@ export type Reply = z.infer<typeof replySchema>;
 export type Hello = z.infer<typeof hello>;
 export type Ready = z.infer<typeof ready>;
 export type Result = z.infer<typeof result>;
+export type Pong = z.infer<typeof pong>;
 export type ErrorReply = z.infer<typeof error>;
 export type Attention = Ready['attention'];
 

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { readlinkSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm, statfs } from 'node:fs/promises';
 import os from 'node:os';
@@ -9,16 +10,21 @@ import type { Log } from '../log.ts';
 export const SHARED_MEMORY = '/dev/shm';
 
 /**
- * Room that one image of the largest size needs: 4096 x 4096 pixels of RGB, and of a float32 and an
- * 8-bit plane.
+ * Room for images of the largest size: 4096 x 4096 pixels of RGB for the one that runs and the two that wait, and of a
+ * float32 and an 8-bit plane for the one that ends.
  */
-const BYTES_NEEDED = 4096 * 4096 * (3 + 4 + 1);
+const BYTES_NEEDED = 4096 * 4096 * (3 * 3 + 4 + 1);
 
 /**
  * Our folders' names have the PID namespace and the pid: containers may share /dev/shm (`--ipc=host`), and
  * a pid of one means nothing in another.
  */
 const PREFIX = `lotus-worker-${pidNamespace()}-`;
+
+/** The path of a file, and its end. */
+export interface ScratchFile extends AsyncDisposable {
+  readonly path: string;
+}
 
 /** A folder of our own for the pixels that pass between Node and Python, readable by us alone. */
 export class Scratch {
@@ -51,9 +57,10 @@ export class Scratch {
     }
   }
 
-  /** The path of a file in it. Making and removing the file is the caller's. */
-  path(name: string): string {
-    return path.join(this.dir, name);
+  /** A file in it, not made yet, that is gone after `await using`. */
+  file(extension: string): ScratchFile {
+    const file = path.join(this.dir, `${randomUUID()}.${extension}`);
+    return { path: file, [Symbol.asyncDispose]: () => rm(file, { force: true }) };
   }
 
   /** Remove the folder with all that is in it. */

@@ -30,3 +30,27 @@ export function step(from: State, to: State): State {
   if (!NEXT[from].includes(to)) throw new Error(`a ${from} worker cannot become ${to}`);
   return to;
 }
+
+/**
+ * The life of a place for such processes, one after the other.
+ *
+ *     starting -> up -> waiting -> starting -> ...
+ *
+ * It is `up` while its process is `ready` or `running`, and `waiting` between a crash and the next start; a
+ * process that has grown too large is replaced without a wait. `failed` and `stopped` are final.
+ */
+export type PlaceState = 'starting' | 'up' | 'waiting' | 'failed' | 'stopped';
+
+const NEXT_OF_PLACE: Readonly<Record<PlaceState, readonly PlaceState[]>> = {
+  starting: ['up', 'waiting', 'failed', 'stopped'],
+  up: ['starting', 'waiting', 'failed', 'stopped'],
+  waiting: ['starting', 'stopped'],
+  failed: ['stopped'],
+  stopped: [],
+};
+
+/** The same for a place. */
+export function stepOfPlace(from: PlaceState, to: PlaceState): PlaceState {
+  if (!NEXT_OF_PLACE[from].includes(to)) throw new Error(`a ${from} place cannot become ${to}`);
+  return to;
+}

@@ -28,10 +28,10 @@ const MAP: DepthMap = {
   warnings: ['again in float32'],
   float32: Buffer.alloc(48),
   uint8: Buffer.alloc(12),
+  by: READY,
 };
 
 const model = {
-  ready: READY,
   run: () => Promise.reject(new Error('gatherFacts runs nothing')),
 };
 

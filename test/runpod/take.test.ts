@@ -47,6 +47,20 @@ describe('taking jobs', () => {
     release('b');
   });
 
+  it('asks for nothing while it is paused, and again when it is resumed', async () => {
+    const { platform, worker } = await startRig();
+    await platform.until(() => platform.requestsTo('job-take').length > 0);
+    worker.pause();
+    await platform.until(() => !platform.isHolding('job-take')); // the one that was open
+    const asked = platform.requestsTo('job-take').length;
+    platform.queue(job('a'));
+    const polls = platform.requestsTo('job-stop').length;
+    await platform.until(() => platform.requestsTo('job-stop').length > polls + 2); // for a while
+    expect(platform.requestsTo('job-take')).toHaveLength(asked);
+    worker.resume();
+    await platform.until(() => platform.results('a').length === 1);
+  });
+
   it('does not wait for a result to be delivered before it takes the next job', async () => {
     const { platform } = await startRig({
       prepare: (it) => {

@@ -187,6 +187,34 @@ describe('lotus-worker serve, on the queue', () => {
     expect((await end()).exitCode).toBe(0);
   });
 
+  it('answers the job that its model process died of by running it once more', async () => {
+    const { platform, child, logged, results, end } = await startWorker({
+      LOTUS_LOG_LEVEL: 'trace',
+    });
+    await logged('taking jobs');
+    const running = logged('"to":"running"');
+    platform.queue({ id: 'unlucky', input: await goodInput({ processing_res: 1024 }) });
+    await running;
+    for (const pid of await pythonsOf(child.pid)) process.kill(pid, 'SIGKILL');
+    expect(await results('unlucky')).toMatchObject([{ output: { processing_width: 1024 } }]);
+    expect((await end()).lines.filter(({ tries }) => tries !== undefined)).toMatchObject([
+      { tries: 1, msg: 'the model process died of an image' },
+    ]);
+  });
+
+  it('replaces a model process that gives no sign of life, and answers what waits for it', async () => {
+    const { platform, child, logged, results, end } = await startWorker({
+      LOTUS_LIVENESS_TIMEOUT: '3',
+    });
+    await logged('taking jobs');
+    for (const pid of await pythonsOf(child.pid)) process.kill(pid, 'SIGSTOP');
+    platform.queue({ id: 'patient', input: await goodInput() });
+    expect(await results('patient')).toMatchObject([{ output: { model_id: 'sample' } }]);
+    const { exitCode, stderr } = await end();
+    expect(exitCode).toBe(0);
+    expect(stderr).toContain('no sign of life in 3 s');
+  });
+
   it('ends as unfit when the model is lost for good, before a job finds out', async () => {
     const upstream = path.join(await temporaryFolder(), 'upstream');
     await cp(path.join(SAMPLE_ROOT, 'upstream'), upstream, { recursive: true });

@@ -2,7 +2,8 @@ import path from 'node:path';
 import { pino } from 'pino';
 import type { Installation } from '../../src/installation.ts';
 import type { Log } from '../../src/log.ts';
-import type { Patience, WorkerCommand } from '../../src/worker/process.ts';
+import type { WorkerCommand } from '../../src/worker/child.ts';
+import type { Patience } from '../../src/worker/process.ts';
 import type { LoadRequest, RunRequest } from '../../src/worker/protocol.ts';
 
 /** The command that starts a small program of `test/fixtures/workers` in the Python process's place. */

@@ -19,12 +19,12 @@ describe('Scratch', () => {
   it('is a folder that only we can read', async () => {
     const scratch = await open();
     expect((await stat(scratch.dir)).mode & 0o777).toBe(0o700);
-    expect(path.dirname(scratch.path('a.rgb'))).toBe(scratch.dir);
+    expect(path.dirname(scratch.file('rgb').path)).toBe(scratch.dir);
   });
 
   it('is gone with all that is in it when it is closed', async () => {
     const scratch = await open();
-    await writeFile(scratch.path('a.rgb'), 'pixels');
+    await writeFile(scratch.file('rgb').path, 'pixels');
     await scratch.close();
     expect(await readdir(parent)).toEqual([]);
   });
