@@ -64,11 +64,18 @@ function settingsOf({ rp_log_level, rp_debugger, rp_api_concurrency }: ServeFlag
 }
 
 /**
- * Run the model once, so that the first job need not wait for what a first run costs, and no job meets a model that
- * cannot run.
+ * Run the model once in each of its processes, so that the first job need not wait for what a first run costs, and no job
+ * meets a model that cannot run.
  */
 export async function warm(session: Session, model: Model, signal: AbortSignal): Promise<void> {
-  const { config, log } = session;
+  await Promise.all(Array.from({ length: model.size }, () => warmOnce(session, model, signal)));
+}
+
+async function warmOnce(
+  { config, log }: Session,
+  model: Model,
+  signal: AbortSignal,
+): Promise<void> {
   try {
     const { run, start_ms } = await measure(model, config.model.name, signal);
     log.info({ start_ms, run_ms: run.timings_ms }, 'warmed up');
