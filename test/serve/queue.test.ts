@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -184,6 +185,28 @@ describe('lotus-worker serve, on the queue', () => {
     await again;
     platform.queue({ id: 'after', input: await goodInput() });
     expect(await results('after')).toMatchObject([{ output: { model_id: 'sample' } }]);
+    expect((await end()).exitCode).toBe(0);
+  });
+
+  it('runs a process for each GPU, and takes more jobs at a time for it', async () => {
+    const { platform, child, logged, results, end } = await startWorker({
+      CUDA_VISIBLE_DEVICES: '4,5',
+    });
+    await logged('taking jobs');
+    const cards = (await pythonsOf(child.pid)).map(
+      (pid) =>
+        readFileSync(`/proc/${pid}/environ`, 'utf8').match(/CUDA_VISIBLE_DEVICES=([^\0]*)/)?.[1],
+    );
+    expect(cards.toSorted()).toEqual(['4', '5']);
+    const ids = ['a', 'b', 'c', 'd'];
+    platform.queue(
+      ...(await Promise.all(ids.map(async (id) => ({ id, input: await goodInput() })))),
+    );
+    for (const result of await results(...ids)) {
+      expect(result).toMatchObject({ output: { model_id: 'sample' } });
+    }
+    const takes = platform.requestsTo('/job-take').map(({ query }) => new URLSearchParams(query));
+    expect(takes[0]?.get('batch_size')).toBe('4');
     expect((await end()).exitCode).toBe(0);
   });
 
