@@ -130,7 +130,7 @@ async function run(
 
 async function warmUp(session: Session, made: Made, signal: AbortSignal): Promise<Warmup> {
   tell(session, `loading ${session.config.model.name} and running it once`);
-  const model = await loadModel(session, made, signal);
+  const model = await loadModel(session, made, signal, 1);
   try {
     return await measure(model, session.config.model.name, signal);
   } finally {

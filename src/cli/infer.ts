@@ -43,8 +43,8 @@ export type Row =
   | ({ input: string; ok: true; outputs: string[] } & Facts)
   | { input: string; ok: false; outputs: []; error: string; code: string; status: number };
 
-/** Images beside the one whose row comes next: one in the model, one that is read and decoded. */
-const AHEAD = 2;
+/** Images beside those in the model: the one whose row comes next, and one that is read and decoded. */
+const AHEAD = 1;
 
 /**
  * `lotus-worker infer`: a map for each image.
@@ -68,8 +68,9 @@ export async function infer(paths: readonly string[], flags: InferFlags): Promis
     throw error;
   };
   // Nothing to read is no reason to load a model.
-  const worth = inputs.some((input) => !('error' in input));
-  const model = worth ? await startModel(session, signal).catch(tellAll) : null;
+  const maxProcesses = inputs.filter((input) => !('error' in input)).length;
+  const model =
+    maxProcesses > 0 ? await startModel(session, signal, { maxProcesses }).catch(tellAll) : null;
   try {
     return await inferAll({ inputs, output, options, flags, session, model, signal });
   } finally {
@@ -97,7 +98,8 @@ async function inferAll(batch: Batch): Promise<number> {
   let failed = 0;
   terminal.progress(0, inputs.length, '');
   const wanted = untilAborted(inputs, signal);
-  for await (const row of mapAhead(wanted, AHEAD, (input) => inferOne(input, names, batch))) {
+  const ahead = (batch.model?.up ?? 1) + AHEAD;
+  for await (const row of mapAhead(wanted, ahead, (input) => inferOne(input, names, batch))) {
     if (!row.ok && row.code === 'cancelled') continue;
     done += 1;
     if (!row.ok) failed += 1;

@@ -3,7 +3,6 @@ import { LotusError } from '../errors.ts';
 import { FOR_THE_MODEL, type StepName } from '../provision/steps.ts';
 import { chooseMode, type ServeFlags as ModeFlags } from '../serve/mode.ts';
 import { serveJobs } from '../serve/serve.ts';
-import { listDevices } from '../worker/devices.ts';
 import type { Model } from '../worker/model.ts';
 import {
   interruptSignal,
@@ -39,20 +38,15 @@ export async function serve(
   const session = await openSession({ ...flags, settings }, new Terminal());
   const mode = await chooseMode(flags, session.env, process.cwd());
   const signal = interruptSignal();
-  const devices = await listDevices(session.config, session.env, session.log);
-  const preparation = { observer: showSteps(session), steps, profile: flags.profile, devices };
+  const preparation = { observer: showSteps(session), steps, profile: flags.profile };
   return await serveJobs(mode, {
     ...session,
     signal,
-    concurrency: session.config.concurrency ?? devices.length + AHEAD,
     start: () => startModel(session, signal, preparation),
     warm: (model) => (flags.warmup ? warm(session, model, signal) : Promise.resolve()),
     print: (line) => session.terminal.result(line),
   });
 }
-
-/** Jobs beside those in the model: one that is fetched and decoded, and one that is encoded and saved. */
-const AHEAD = 2;
 
 /** The settings that the official SDK's flags stand for. A server tells what it does unless it is told not to. */
 function settingsOf({ rp_log_level, rp_debugger, rp_api_concurrency }: ServeFlags): Environment {
@@ -64,11 +58,11 @@ function settingsOf({ rp_log_level, rp_debugger, rp_api_concurrency }: ServeFlag
 }
 
 /**
- * Run the model once in each of its processes, so that the first job need not wait for what a first run costs, and no job
+ * Run the model as often at the same time as it has processes, so that the first job need not wait for what a first run costs, and no job
  * meets a model that cannot run.
  */
 export async function warm(session: Session, model: Model, signal: AbortSignal): Promise<void> {
-  await Promise.all(Array.from({ length: model.size }, () => warmOnce(session, model, signal)));
+  await Promise.all(Array.from({ length: model.up }, () => warmOnce(session, model, signal)));
 }
 
 async function warmOnce(

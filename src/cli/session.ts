@@ -5,7 +5,7 @@ import { holdLeases } from '../provision/leases.ts';
 import { provision } from '../provision/provision.ts';
 import type { Made, Observer } from '../provision/step.ts';
 import { FOR_THE_MODEL, type StepName } from '../provision/steps.ts';
-import { type Devices, listDevices } from '../worker/devices.ts';
+import { listDevices } from '../worker/devices.ts';
 import { Model } from '../worker/model.ts';
 import { showProgress } from './progress.ts';
 import type { Terminal } from './terminal.ts';
@@ -58,21 +58,22 @@ export interface Preparation {
   observer: Observer;
   steps: readonly StepName[];
   profile?: Profile | undefined;
-  /** Default: all that there are. */
-  devices?: Devices;
+  /** No more processes than that are of use. Default: one for each GPU. */
+  maxProcesses?: number;
 }
 
 /** Make the workspace ready, by default showing what is made, and start the model. */
 export async function startModel(
   session: Session,
   signal: AbortSignal,
-  preparation: Preparation = { observer: showMaking(session.terminal), steps: FOR_THE_MODEL },
+  given: Partial<Preparation> = {},
 ): Promise<Model> {
   const { config, env, terminal } = session;
+  const preparation = { observer: showMaking(terminal), steps: FOR_THE_MODEL, ...given };
   const { made } = await provision({ ...preparation, config, env, signal }).finally(() =>
     terminal.status(''),
   );
-  return await loadModel(session, made, signal, preparation.devices);
+  return await loadModel(session, made, signal, preparation.maxProcesses);
 }
 
 /** Start the model with what provisioning gave. */
@@ -80,14 +81,15 @@ export async function loadModel(
   { config, env, log, terminal }: Session,
   made: Made,
   signal: AbortSignal,
-  devices?: Devices,
+  maxProcesses?: number,
 ): Promise<Model> {
   await holdLeases(config, made);
   terminal.status(`loading ${config.model.name}`);
   try {
+    const [first, ...more] = await listDevices(config, env, { log, signal });
     return await Model.start({
       config,
-      devices: devices ?? (await listDevices(config, env, log)),
+      devices: [first, ...more.slice(0, (maxProcesses ?? Number.POSITIVE_INFINITY) - 1)],
       installation: made,
       env,
       log,

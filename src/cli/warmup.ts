@@ -18,7 +18,7 @@ const HEIGHT = 768;
 export async function warmup(flags: SettingFlags & { json?: boolean }): Promise<number> {
   const session = await openSession(flags, new Terminal());
   const signal = interruptSignal();
-  const model = await startModel(session, signal);
+  const model = await startModel(session, signal, { maxProcesses: 1 });
   try {
     const report = await measure(model, session.config.model.name, signal);
     session.terminal.result(flags.json ? JSON.stringify(report) : describe(report));

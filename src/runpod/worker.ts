@@ -33,7 +33,7 @@ export class RunPodWorker {
   readonly #options: WorkerOptions;
   readonly #platform: Platform;
   readonly #timing: Timing;
-  readonly #concurrency: number;
+  #concurrency: number;
   readonly #observer: Observer;
   readonly #client: HttpClient;
   readonly #pinger: Pinger | null;
@@ -64,10 +64,7 @@ export class RunPodWorker {
     this.#options = options;
     this.#platform = platform;
     this.#timing = { ...TIMING, ...options.timing };
-    this.#concurrency = options.concurrency ?? 1;
-    if (!(Number.isInteger(this.#concurrency) && this.#concurrency > 0)) {
-      throw new RangeError(`concurrency must be a whole number from 1, not ${options.concurrency}`);
-    }
+    this.#concurrency = checked(options.concurrency ?? 1);
     const tell = forgiving(options.observer);
     this.#observer = (event: WorkerEvent) => {
       count(this.#counts, event);
@@ -120,9 +117,14 @@ export class RunPodWorker {
     this.#isPaused = true;
   }
 
-  /** Asks for jobs again. */
-  resume(): void {
+  /**
+   * Asks for jobs again.
+   *
+   * @param concurrency how many are worked on at the same time from now on; default: as before.
+   */
+  resume(concurrency = this.#concurrency): void {
     this.#isPaused = false;
+    this.#concurrency = checked(concurrency);
     this.#notify();
   }
 
@@ -323,4 +325,9 @@ export class RunPodWorker {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers();
   }
+}
+
+function checked(concurrency: number): number {
+  if (Number.isInteger(concurrency) && concurrency > 0) return concurrency;
+  throw new RangeError(`concurrency must be a whole number from 1, not ${concurrency}`);
 }

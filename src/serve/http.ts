@@ -6,7 +6,7 @@ import { jobInputSchema } from '../job/schema.ts';
 import type { Handler } from '../runpod/handler.ts';
 import type { Model } from '../worker/model.ts';
 import type { HttpMode } from './mode.ts';
-import { type Service, warnWithoutKey, withModel } from './serve.ts';
+import { concurrencyFor, type Service, warnWithoutKey, withModel } from './serve.ts';
 
 /**
  * Answer jobs by HTTP until told to stop, or until the model is lost. It listens at once, takes jobs while the model
@@ -19,7 +19,7 @@ export async function serveHttp(
   { host, port, isAskedFor }: HttpMode,
   service: Service,
 ): Promise<number> {
-  const { config, concurrency, log, signal, print } = service;
+  const { config, log, signal, print } = service;
   const { apiKey } = config;
   if (apiKey === null && isAskedFor) {
     throw new UsageError('LOTUS_API_KEY is not set: set it to the key that callers must bring.');
@@ -36,7 +36,7 @@ export async function serveHttp(
     input: jobInputSchema,
     log,
     limits: {
-      concurrency,
+      concurrency: concurrencyFor(service, 1),
       maxOutputBytes: config.answerLimits.run,
       maxSyncOutputBytes: config.answerLimits.runsync,
     },

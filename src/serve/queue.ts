@@ -4,7 +4,7 @@ import type { Platform } from '../runpod/platform.ts';
 import { RunPodWorker } from '../runpod/worker.ts';
 import type { Model } from '../worker/model.ts';
 import { logEvents } from './events.ts';
-import { type Service, warnWithoutKey, withModel } from './serve.ts';
+import { concurrencyFor, type Service, warnWithoutKey, withModel } from './serve.ts';
 
 /**
  * Take jobs from the platform's queue until told to stop, or until the model is lost.
@@ -30,8 +30,9 @@ async function takeJobs(
   worker: RunPodWorker,
   { workerId }: Platform,
   model: Model,
-  { concurrency, log, signal }: Service,
+  service: Service,
 ): Promise<number> {
+  const { log, signal } = service;
   const { lost } = model;
   const giveUp = () => void worker.unfit('model', messageOf(lost.reason));
   const stop = () => worker.stop();
@@ -39,8 +40,11 @@ async function takeJobs(
   signal.addEventListener('abort', stop, { once: true });
   if (lost.aborted) giveUp();
   if (signal.aborted) stop();
-  model.watch((isUp) => (isUp ? worker.resume() : worker.pause()));
-  log.info({ worker: workerId, concurrency }, 'taking jobs');
+  model.watch((processes) => {
+    if (processes === 0) return worker.pause();
+    worker.resume(concurrencyFor(service, processes));
+  });
+  log.info({ worker: workerId, concurrency: concurrencyFor(service, model.up) }, 'taking jobs');
   const { reason, counts } = await worker.run();
   log.info({ reason, ...counts }, 'no more jobs');
   return reason === 'unfit' ? 1 : 0;
@@ -52,15 +56,12 @@ async function tellUnfit(platform: Platform, service: Service, error: unknown): 
   await worker.unfit(error instanceof SetupError ? 'setup' : 'model', messageOf(error));
 }
 
-function newWorker(
-  platform: Platform,
-  { config, concurrency, log }: Service,
-  handler: Handler,
-): RunPodWorker {
+function newWorker(platform: Platform, service: Service, handler: Handler): RunPodWorker {
+  const { config, log } = service;
   return new RunPodWorker({
     platform,
     handler,
-    concurrency,
+    concurrency: concurrencyFor(service, 1),
     limits: config.answerLimits,
     timing: { graceMs: config.shutdownGraceMs },
     observer: logEvents(log),

@@ -17,8 +17,6 @@ export interface Service {
   readonly log: Log;
   /** Aborts when we are to end. */
   readonly signal: AbortSignal;
-  /** How many jobs are worked on at the same time. */
-  readonly concurrency: number;
   /** Starts the model. */
   start(): Promise<Model>;
   /** Runs the model once; throws when it is of no use. */
@@ -47,6 +45,14 @@ export async function serveJobs(mode: Mode, service: Service): Promise<number> {
     if (isCancelled(error) && service.signal.aborted) return 0;
     throw error;
   }
+}
+
+/** Jobs beside those in the model: one that is fetched and decoded, and one that is encoded and saved. */
+const AHEAD = 2;
+
+/** How many jobs are worked on at the same time, with so many processes that run images. */
+export function concurrencyFor({ config }: Service, processes: number): number {
+  return config.concurrency ?? processes + AHEAD;
 }
 
 /** Whoever has forgotten it finds out here, and not by its callers' complaints alone. */

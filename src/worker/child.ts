@@ -1,5 +1,6 @@
 import { execa } from 'execa';
 import type { Log } from '../log.ts';
+import { afterAwake } from '../runpod/awake.ts';
 import { StderrLog } from './stderr.ts';
 
 /** How to start the Python side; tests start small programs that misbehave instead. */
@@ -13,18 +14,32 @@ export interface WorkerCommand {
 /** From the end of the process until its pipes are closed from our side: time to read what is in them. */
 const LAST_WORDS_MS = 1_000;
 
+/** From SIGKILL until nobody waits for it any more: inside of a driver's call it cannot be killed. */
+const LEFT_AFTER_MS = 10_000;
+
+/** How a process ended. */
+export interface End {
+  readonly how: string;
+  /** It has not: it could not be killed, and holds what it has. */
+  readonly isLeft: boolean;
+}
+
 /** A child process: bytes each way, what it says on standard error in the log, and its end. */
 export class Child {
   readonly #process: ReturnType<typeof spawn>;
   readonly #stderr: StderrLog;
-  /** Resolves with how it ended, when it is gone and all it wrote was read. */
-  readonly ended: Promise<string>;
+  readonly #graceMs: number;
+  readonly #left = Promise.withResolvers<End>();
+  #isEnding = false;
+  /** Resolves when it is gone and all it wrote was read, or when it cannot be ended. */
+  readonly ended: Promise<End>;
 
   /**
    * @param graceMs from `end` until it is killed.
    * @param onData gets what it writes to standard output.
    */
   constructor(command: WorkerCommand, log: Log, graceMs: number, onData: (chunk: Buffer) => void) {
+    this.#graceMs = graceMs;
     this.#stderr = new StderrLog(log.child({ source: 'python' }));
     this.#process = spawn(command, graceMs);
     this.#process.stdin.on('error', () => {}); // EPIPE: the exit that causes it is what gets reported
@@ -32,10 +47,11 @@ export class Child {
     this.#process.stderr.on('data', (chunk: Buffer) => this.#stderr.push(chunk));
     // Whatever it started goes with it; otherwise its pipes would stay open.
     this.#process.nodeChildProcess.once('exit', () => this.#endPipes());
-    this.ended = this.#process.then((result) => {
+    const gone = this.#process.then((result) => {
       this.#stderr.end();
-      return howItEnded(result);
+      return { how: howItEnded(result), isLeft: false };
     });
+    this.ended = Promise.race([gone, this.#left.promise]);
   }
 
   /** Undefined when it could not be started. */
@@ -55,6 +71,21 @@ export class Child {
   /** SIGTERM, and SIGKILL to its whole group when that has not ended it in time. */
   end(): void {
     this.#process.kill('SIGTERM');
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    const stopClock = afterAwake(this.#graceMs + LEFT_AFTER_MS, () => this.#leave());
+    void this.ended.then(stopClock);
+  }
+
+  /** So that we can end without it. */
+  #leave(): void {
+    const { nodeChildProcess } = this.#process;
+    nodeChildProcess.unref();
+    for (const stream of nodeChildProcess.stdio) stream?.destroy();
+    this.#left.resolve({
+      how: `it cannot be killed (pid ${this.pid}): the driver hangs, or a disk does`,
+      isLeft: true,
+    });
   }
 
   /** The process has ended. What it started ends with it, or else loses our ear. */

@@ -113,7 +113,7 @@ export class Conversation {
   /** Nothing is heard any more, and whoever waits is told why. */
   end(error: Error): void {
     this.#isOver = true;
-    for (const { settle } of this.#waiting.values()) settle.reject(error);
+    for (const { settle, givenUp } of this.#waiting.values()) settle.reject(givenUp ?? error);
   }
 
   #receive(reply: Reply): void {

@@ -5,6 +5,12 @@ export interface CrashLimits {
   readonly windowMs: number;
 }
 
+/** A process that ended though nobody wanted it to. */
+export interface Crash {
+  /** It was the fault of what was run: it counts in a row alone, because on a dead card every image looks guilty. */
+  isForgiven: boolean;
+}
+
 /**
  * Counts crashes, and says when there is no use in going on.
  *
@@ -14,8 +20,7 @@ export interface CrashLimits {
 export class CrashBudget {
   readonly #limits: CrashLimits;
   readonly #now: () => number;
-  #crashes: number[] = [];
-  #pardons = 0;
+  #crashes: { readonly crash: Crash; readonly at: number }[] = [];
   #inARow = 0;
 
   /** @param now milliseconds on a monotonic clock; for tests. */
@@ -24,20 +29,11 @@ export class CrashBudget {
     this.#now = now;
   }
 
-  /** One more crash. @returns whether that was one too many. */
-  spend(): boolean {
-    if (this.#pardons > 0) this.#pardons -= 1;
-    else this.#crashes.push(this.#now());
+  spend(crash: Crash): void {
+    const now = this.#now();
+    this.#crashes = this.#crashes.filter(({ at }) => now - at < this.#limits.windowMs);
+    this.#crashes.push({ crash, at: now });
     this.#inARow += 1;
-    return this.spent >= this.#limits.max || this.#inARow >= this.#limits.max;
-  }
-
-  /**
-   * One crash, perhaps the one to come, was the fault of what was run: it does not count in the window. In a row it does,
-   * because on a dead card every image looks guilty.
-   */
-  forgive(): void {
-    if (this.#crashes.pop() === undefined) this.#pardons += 1;
   }
 
   /** A run has ended well. */
@@ -45,10 +41,11 @@ export class CrashBudget {
     this.#inARow = 0;
   }
 
-  /** How many crashes count in the window. */
-  get spent(): number {
-    const now = this.#now();
-    this.#crashes = this.#crashes.filter((at) => now - at < this.#limits.windowMs);
-    return this.#crashes.length;
+  /** What there was too much of, in words; null when there is use in going on. */
+  get excess(): string | null {
+    const { max, windowMs } = this.#limits;
+    const inWindow = this.#crashes.filter(({ crash }) => !crash.isForgiven).length;
+    if (this.#inARow >= max) return `${this.#inARow} in a row`;
+    return inWindow >= max ? `${inWindow} in ${windowMs / 1000} s` : null;
   }
 }

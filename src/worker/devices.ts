@@ -1,6 +1,6 @@
-import { execa } from 'execa';
 import type { Config, Environment } from '../config.ts';
 import type { Log } from '../log.ts';
+import { runProgram } from '../provision/program.ts';
 
 /** A driver that is stuck answers nobody, ever; one that is well does within a second or two. */
 const DRIVER_LIMIT_MS = 20_000;
@@ -11,37 +11,34 @@ const DRIVER_LIMIT_MS = 20_000;
  */
 export type Devices = readonly [string | null, ...(string | null)[]];
 
-/**
- * The cards that there are to run on: what `CUDA_VISIBLE_DEVICES` names, else all that the driver does.
- *
- * @param nvidiaSmi the driver's program; for tests.
- */
+interface ListOptions {
+  readonly log: Log;
+  readonly signal?: AbortSignal | undefined;
+  /** The driver's program; for tests. */
+  readonly nvidiaSmi?: string;
+  readonly driverLimitMs?: number;
+}
+
+/** The cards that there are to run on: what `CUDA_VISIBLE_DEVICES` names, else all that the driver does. */
 export async function listDevices(
   { device }: Pick<Config, 'device'>,
-  { CUDA_VISIBLE_DEVICES: visible, PATH }: Environment,
-  log: Log,
-  nvidiaSmi = 'nvidia-smi',
+  { CUDA_VISIBLE_DEVICES: visible }: Environment,
+  { log, signal, nvidiaSmi = 'nvidia-smi', driverLimitMs = DRIVER_LIMIT_MS }: ListOptions,
 ): Promise<Devices> {
   if (device === 'cpu') return [null];
   if (visible !== undefined) return oneEach(namedIn(visible));
-  const { failed, stdout, stderr, code, shortMessage } = await execa(nvidiaSmi, ['-L'], {
-    env: { PATH },
-    reject: false,
-    timeout: DRIVER_LIMIT_MS,
-    stdin: 'ignore',
-  });
-  if (!failed) return oneEach(listedIn(stdout));
-  if (code !== 'ENOENT') {
-    log.warn(
-      { err: stderr.trim() || shortMessage },
-      'nvidia-smi does not tell which GPUs there are',
-    );
+  const asked = await runProgram(nvidiaSmi, ['-L'], { timeout: driverLimitMs, signal });
+  if (!asked.failed) return oneEach(listedIn(asked.stdout));
+  if (asked.code !== 'ENOENT') {
+    const error = asked.stderr.trim() || asked.shortMessage;
+    log.warn({ error }, 'nvidia-smi does not tell which GPUs there are: one process is started');
   }
   return [null];
 }
 
 /** One alone is whatever torch takes first: nothing is set that need not be. */
-function oneEach([first, ...more]: readonly string[]): Devices {
+function oneEach(names: readonly string[]): Devices {
+  const [first, ...more] = new Set(names);
   return first === undefined || more.length === 0 ? [null] : [first, ...more];
 }
 
@@ -59,10 +56,12 @@ function namedIn(visible: string): string[] {
  *       MIG 3g.40gb     Device  0: (UUID: MIG-8f2a…)
  */
 function listedIn(text: string): string[] {
-  const names = Array.from(
-    text.matchAll(/\(UUID: ((?:GPU|MIG)-[\w/-]+)\)/g),
-    ([, name]) => name ?? '',
-  );
-  const parts = names.filter((name) => name.startsWith('MIG-'));
-  return parts.length > 0 ? parts : names;
+  return text.split(/^(?=GPU )/m).flatMap((card) => {
+    const [whole, ...parts] = Array.from(
+      card.matchAll(/\(UUID: ((?:GPU|MIG)-[\w/-]+)\)/g),
+      ([, name]) => name ?? '',
+    );
+    if (parts.length > 0) return parts;
+    return whole === undefined ? [] : [whole];
+  });
 }

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 
 /**
  * Bytes of memory that a process has to itself. What it shares, as the files that pixels pass through, is not counted.
@@ -7,10 +7,18 @@ import { readFile } from 'node:fs/promises';
  *
  * @returns null where that cannot be known: it has ended, or this is not Linux.
  */
-export async function privateMemory(pid: number): Promise<number | null> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
-  const kib = /^RssAnon:\s*(\d+) kB$/m.exec(status)?.[1];
+export function privateMemory(pid: number): number | null {
+  const kib = /^RssAnon:\s*(\d+) kB$/m.exec(statusOf(pid))?.[1];
   return kib === undefined ? null : Number(kib) * 1024;
+}
+
+/** No disk is behind it, and the model would wait for its turn among the reads that are. */
+function statusOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/status`, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 /** Watches how much a process has grown since its first run, after which it has all that it needs. */

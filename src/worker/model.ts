@@ -3,8 +3,8 @@ import { cancelled, LotusError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Pace } from '../runpod/backoff.ts';
 import type { Devices } from './devices.ts';
-import { PoisonList } from './poison.ts';
-import { Pool } from './pool.ts';
+import { PoisonList, type Suspect } from './poison.ts';
+import { Pool, type TurnOptions } from './pool.ts';
 import type { Hello, Ready, Result, RunRequest } from './protocol.ts';
 import { Scratch } from './scratch.ts';
 import { type Started, type StartOptions, startProcess } from './start.ts';
@@ -52,9 +52,6 @@ export interface ModelOptions extends StartOptions {
 /** The first is short: most crashes are alone, and a caller waits. */
 const RESTART_PACE: Pace = { firstMs: 500, maxMs: 30_000 };
 
-/** How often an image is run: its process may have died of something else. */
-const TRIES = 2;
-
 /**
  * The model: pixels in, maps out, as many images at a time as there are processes. It owns these and the scratch folder
  * between them and us.
@@ -71,22 +68,24 @@ export class Model {
   readonly #stopping = new AbortController();
   readonly #runs = new Set<Promise<unknown>>();
   #written: Promise<void> = Promise.resolve();
-  #onUp: ((isUp: boolean) => void) | undefined;
-  #wasUp = false;
+  #onUp: ((processes: number) => void) | undefined;
+  #wasUp = 0;
 
   private constructor(options: ModelOptions, scratch: Scratch) {
     const { config, devices = [null], log, pace = RESTART_PACE } = options;
     this.#log = log;
     this.#jobTimeoutMs = config.jobTimeoutMs;
     this.#scratch = scratch;
-    const makePlace = (device: string | null, onChange: () => void) =>
-      new Supervisor({
-        start: (signal) => startProcess(options, device, signal),
+    const makePlace = (device: string | null, onChange: () => void) => {
+      const own = device === null ? log : log.child({ gpu: device });
+      return new Supervisor({
+        start: (signal) => startProcess({ ...options, log: own }, device, signal),
         ...config.supervision,
         pace,
-        log: device === null ? log : log.child({ gpu: device }),
+        log: own,
         onChange,
       });
+    };
     this.#pool = new Pool(
       (changed) => devices.map((device) => makePlace(device, changed)),
       () => this.#tellIfUp(),
@@ -101,7 +100,8 @@ export class Model {
    */
   static async start(options: ModelOptions): Promise<Model> {
     const { config, log, signal } = options;
-    const scratch = await Scratch.open(log, config.scratchDir);
+    const images = options.devices?.length ?? 1;
+    const scratch = await Scratch.open(log, { wanted: config.scratchDir, images });
     const model = new Model(options, scratch);
     const hangUp = () => void model.stop();
     signal?.addEventListener('abort', hangUp, { once: true });
@@ -109,7 +109,7 @@ export class Model {
       if (signal?.aborted) hangUp();
       await model.#pool.settled();
       if (signal?.aborted) throw cancelled();
-      model.lost.throwIfAborted();
+      if (model.#pool.up === 0) throw model.#pool.failure;
       return model;
     } catch (error) {
       await model.stop();
@@ -129,9 +129,9 @@ export class Model {
     return this.#first;
   }
 
-  /** How many images are run at the same time. */
-  get size(): number {
-    return this.#pool.places.filter(({ state }) => state !== 'failed').length;
+  /** How many processes there are that run images. */
+  get up(): number {
+    return this.#pool.up;
   }
 
   /** How often a process was started again. */
@@ -144,10 +144,10 @@ export class Model {
     return this.#pool.lost;
   }
 
-  /** Tell, now and whenever that changes, whether there is any process that runs images. */
-  watch(onUp: (isUp: boolean) => void): void {
+  /** Tell, now and whenever that changes, how many processes there are that run images. */
+  watch(onUp: (processes: number) => void): void {
     this.#onUp = onUp;
-    this.#wasUp = this.#pool.isUp;
+    this.#wasUp = this.#pool.up;
     onUp(this.#wasUp);
   }
 
@@ -186,21 +186,29 @@ export class Model {
     const signal = request.signal ? AbortSignal.any([request.signal, stopping]) : stopping;
     if (signal.aborted) throw cancelled();
     const suspect = { image, options: request.options };
-    this.#poison.refuse(suspect);
+    const admit = () => this.#poison.refuse(suspect);
+    admit();
     await using input = this.#scratch.file('rgb');
     await this.#write(input.path, image.pixels);
-    const deaths: ProcessDied[] = [];
-    while (deaths.length < TRIES) {
+    for (let isAgain = false; ; isAgain = true) {
       try {
-        return await this.#try(input.path, image, { ...request, signal }, deaths.length > 0);
+        const map = await this.#try(input.path, image, { ...request, signal }, { isAgain, admit });
+        this.#poison.clear(suspect);
+        return map;
       } catch (error) {
         if (!(error instanceof ProcessDied)) throw error;
-        deaths.push(error);
+        this.#onDeath(suspect, error);
+        if (error.cause.code === 'timed_out') throw error.cause; // its time is over
+        admit();
       }
-      this.#log.warn({ tries: deaths.length, of: TRIES }, 'the model process died of an image');
     }
-    for (const { forgive } of deaths) forgive();
-    throw this.#poison.add(suspect, deaths.at(-1)?.cause);
+  }
+
+  #onDeath(suspect: Suspect, { cause, crash, hadBegun }: ProcessDied): void {
+    if (!hadBegun) return;
+    const { fingerprint, deaths } = this.#poison.blame(suspect, crash);
+    const size = `${suspect.image.width}x${suspect.image.height}`;
+    this.#log.warn({ fingerprint, size, deaths, err: cause }, 'the model process died of an image');
   }
 
   /** Run it once. Its planes are files of this try's own: the process of the one before may still write. */
@@ -208,7 +216,7 @@ export class Model {
     path: string,
     { width, height }: RgbImage,
     { options, picture, planes, signal }: RunRequestOptions,
-    isAgain: boolean,
+    turn: Pick<TurnOptions, 'isAgain' | 'admit'>,
   ): Promise<DepthMap> {
     await using float32 = this.#scratch.file('float32');
     await using uint8 = this.#scratch.file('uint8');
@@ -219,7 +227,7 @@ export class Model {
     const since = performance.now();
     const { result, ready, waitedMs } = await this.#pool.run(
       { image: { path, width, height }, options, picture, planes: wanted },
-      { timeoutMs: this.#jobTimeoutMs, signal, isAgain },
+      { timeoutMs: this.#jobTimeoutMs, signal, ...turn },
     );
     const [floats, pixels] = await Promise.all([read(wanted.float32), read(wanted.uint8)]);
     const timings_ms = {
@@ -247,10 +255,10 @@ export class Model {
   }
 
   #tellIfUp(): void {
-    const { isUp } = this.#pool;
-    if (isUp === this.#wasUp) return;
-    this.#wasUp = isUp;
-    this.#onUp?.(isUp);
+    const { up } = this.#pool;
+    if (up === this.#wasUp) return;
+    this.#wasUp = up;
+    this.#onUp?.(up);
   }
 }
 

@@ -1,6 +1,10 @@
 import { createHash } from 'node:crypto';
 import { LotusError } from '../errors.ts';
+import type { Crash } from './crash-budget.ts';
 import type { RunRequest } from './protocol.ts';
+
+/** So many deaths are no chance: a process may have died of something else once. */
+const MAX_DEATHS = 2;
 
 /** More are forgotten, the oldest first. */
 const MAX_KNOWN = 1000;
@@ -11,31 +15,44 @@ export interface Suspect {
   readonly options: RunRequest['options'];
 }
 
-/** Remembers which images, with which options, have killed the process, so that they do it no more. */
+/** Remembers which images, with which options, processes have died of, so that they do it no more. */
 export class PoisonList {
-  readonly #known = new Set<string>();
+  readonly #deaths = new Map<string, Crash[]>();
 
-  /** @throws LotusError `poison_job` when it is one. */
+  /** @throws LotusError `poison_job` when it has killed too often, also under another name. */
   refuse(suspect: Suspect): void {
-    if (this.#known.size === 0) return; // a digest of every image would be waste
-    if (this.#known.has(fingerprint(suspect))) throw poisonJob();
+    if (this.#deaths.size === 0) return; // a digest of every image would be waste
+    const deaths = this.#deaths.get(fingerprint(suspect))?.length ?? 0;
+    if (deaths >= MAX_DEATHS) throw poisonJob();
   }
 
-  /** It has killed the process, and killed it again. @returns what its caller gets. */
-  add(suspect: Suspect, cause: LotusError | undefined): LotusError {
-    const [oldest] = this.#known;
-    if (this.#known.size >= MAX_KNOWN && oldest !== undefined) this.#known.delete(oldest);
-    this.#known.add(fingerprint(suspect));
-    return poisonJob(cause);
+  /**
+   * A process has died of it. When it is found guilty the processes are forgiven.
+   *
+   * @returns the fingerprint for the log, and how often that was.
+   */
+  blame(suspect: Suspect, crash: Crash): { fingerprint: string; deaths: number } {
+    const print = fingerprint(suspect);
+    const crashes = [...(this.#deaths.get(print) ?? []), crash];
+    this.#deaths.delete(print);
+    const [oldest] = this.#deaths.keys();
+    if (this.#deaths.size >= MAX_KNOWN && oldest !== undefined) this.#deaths.delete(oldest);
+    this.#deaths.set(print, crashes);
+    if (crashes.length >= MAX_DEATHS) for (const one of crashes) one.isForgiven = true;
+    return { fingerprint: print, deaths: crashes.length };
+  }
+
+  /** It went well: what it was blamed for was something else's fault. */
+  clear(suspect: Suspect): void {
+    if (this.#deaths.size > 0) this.#deaths.delete(fingerprint(suspect));
   }
 }
 
-function poisonJob(cause?: LotusError): LotusError {
+function poisonJob(): LotusError {
   return new LotusError(
     'poison_job',
     'The model process died of this image with these options twice; it is not run again. Other options may do' +
       ' (a smaller processing_res).',
-    { cause },
   );
 }
 
@@ -44,5 +61,6 @@ function fingerprint({ image, options: { seed: _, ...options } }: Suspect): stri
   return createHash('sha256')
     .update(JSON.stringify([image.width, image.height, options]))
     .update(image.pixels)
-    .digest('base64');
+    .digest('hex')
+    .slice(0, 32);
 }

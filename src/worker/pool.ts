@@ -1,21 +1,29 @@
 import { cancelled, type LotusError } from '../errors.ts';
+import { afterAwake } from '../runpod/awake.ts';
 import type { WaitOptions } from './process.ts';
 import type { RunRequest } from './protocol.ts';
 import type { Ran, Supervisor } from './supervisor.ts';
 
-/** A run that waits for its turn. */
-interface Waiting {
-  begin(place: Supervisor): void;
-  reject(error: LotusError): void;
-}
-
-interface TurnOptions extends WaitOptions {
-  isAgain: boolean;
+export interface TurnOptions extends WaitOptions {
+  /** It has had its turn, and lost it with the process: it is before those that have not. */
+  readonly isAgain: boolean;
+  /** Looked at when it is its turn: throws when it is not to be run after all. */
+  admit(): void;
 }
 
 export interface Turn extends Ran {
   readonly waitedMs: number;
 }
+
+/** A run that waits for its turn. */
+interface Waiting {
+  readonly isAgain: boolean;
+  begin(place: Supervisor): void;
+  reject(error: LotusError): void;
+}
+
+/** Those that are slower are waited for as long again as the first has taken, and at least this long. */
+const STRAGGLERS_MS = 10_000;
 
 /** Gives runs to the places that are idle, in the order in which they came. */
 export class Pool {
@@ -35,9 +43,14 @@ export class Pool {
     this.places = make(() => queueMicrotask(() => this.#look()));
   }
 
-  /** Whether any place has a process that is loaded. */
-  get isUp(): boolean {
-    return this.places.some(({ isUp }) => isUp);
+  /** How many places have a process that runs images. */
+  get up(): number {
+    return this.places.filter(({ isUp }) => isUp).length;
+  }
+
+  /** What a place has failed by, the first of those that have. */
+  get failure(): LotusError | undefined {
+    return this.places.flatMap(({ failure }) => failure ?? [])[0];
   }
 
   /** Aborts when every place has given up, with the LotusError of the first as its reason. */
@@ -45,42 +58,63 @@ export class Pool {
     return this.#lost.signal;
   }
 
-  /** Resolves when every place is up or has given up. */
+  /**
+   * Resolves when every place is up, or was not at its first try; one that hangs is not waited for much longer than the
+   * first has taken.
+   */
   async settled(): Promise<void> {
-    while (this.places.some(({ state }) => state === 'starting')) await this.#changed.promise;
+    const since = performance.now();
+    let isOver = false;
+    let stopClock: (() => void) | undefined;
+    while (!isOver && this.places.some(({ state }) => state === 'starting')) {
+      if (this.up > 0) {
+        stopClock ??= afterAwake(Math.max(performance.now() - since, STRAGGLERS_MS), () => {
+          isOver = true;
+          this.#look();
+        });
+      }
+      await this.#changed.promise;
+    }
+    stopClock?.();
   }
 
   /**
    * Run one image when it is its turn.
    *
-   * @param wait `isAgain`: it has had its turn, and lost it with the process.
-   * @throws LotusError as `Supervisor.run` does; `cancelled` while it waits; why all places have given up.
+   * @throws LotusError as `Supervisor.run` does; `cancelled` while it waits; why all places have given up; what `admit`
+   *   throws.
    */
   run(request: Omit<RunRequest, 'type' | 'id'>, wait: TurnOptions): Promise<Turn> {
     const { promise, resolve, reject } = Promise.withResolvers<Turn>();
     const since = performance.now();
-    const { signal } = wait;
+    const { signal, isAgain } = wait;
     const leave = () => {
       this.#waiting = this.#waiting.filter((one) => one !== waiting);
       reject(cancelled());
     };
-    const waiting: Waiting = {
-      begin: (place) => {
-        signal?.removeEventListener('abort', leave);
-        const waitedMs = performance.now() - since;
-        resolve(place.run(request, wait).then((ran) => ({ ...ran, waitedMs })));
-      },
-      reject: (error) => {
-        signal?.removeEventListener('abort', leave);
+    const settle = (end: () => void) => {
+      signal?.removeEventListener('abort', leave);
+      try {
+        end();
+      } catch (error) {
         reject(error);
-      },
+      }
+    };
+    const waiting: Waiting = {
+      isAgain,
+      begin: (place) =>
+        settle(() => {
+          wait.admit();
+          const waitedMs = performance.now() - since;
+          resolve(place.run(request, wait).then((ran) => ({ ...ran, waitedMs })));
+        }),
+      reject: (error) => settle(() => reject(error)),
     };
     if (signal?.aborted) {
       leave();
     } else {
       signal?.addEventListener('abort', leave, { once: true });
-      if (wait.isAgain) this.#waiting.unshift(waiting);
-      else this.#waiting.push(waiting);
+      this.#enqueue(waiting);
       this.#look();
     }
     return promise;
@@ -92,11 +126,16 @@ export class Pool {
     await Promise.all(this.places.map((place) => place.stop()));
   }
 
+  #enqueue(waiting: Waiting): void {
+    const first = waiting.isAgain ? this.#waiting.findIndex(({ isAgain }) => !isAgain) : -1;
+    this.#waiting.splice(first < 0 ? this.#waiting.length : first, 0, waiting);
+  }
+
   #look(): void {
     for (const place of this.places) {
-      if (place.isIdle) this.#waiting.shift()?.begin(place);
+      while (place.isIdle && this.#waiting.length > 0) this.#waiting.shift()?.begin(place);
     }
-    const [failure] = this.places.flatMap(({ failure }) => failure ?? []);
+    const { failure } = this;
     if (failure && this.places.every(({ state }) => state === 'failed')) {
       this.#lost.abort(failure);
       for (const { reject } of this.#waiting.splice(0)) reject(failure);

@@ -1,7 +1,7 @@
-import { cancelled, isCancelled, LotusError, messageOf } from '../errors.ts';
+import { asLotusError, cancelled, isCancelled, LotusError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { afterAwake } from '../runpod/awake.ts';
-import { Child, type WorkerCommand } from './child.ts';
+import { Child, type End, type WorkerCommand } from './child.ts';
 import {
   type Answers,
   type Asked,
@@ -31,6 +31,11 @@ export interface Patience {
 
 const PATIENCE: Patience = { hello: 60_000, cancel: 30_000, stop: 5_000 };
 
+/** How a process has ended: as it was told to, by itself, or not at all, though it was killed. */
+export type Ending =
+  | { readonly kind: 'stopped' }
+  | { readonly kind: 'crashed' | 'left'; readonly error: LotusError };
+
 export interface WaitOptions {
   /** Milliseconds awake until the process is given up. */
   timeoutMs: number;
@@ -51,8 +56,7 @@ export class WorkerProcess {
   readonly #log: Log;
   readonly #patience: Patience;
   readonly #hello = Promise.withResolvers<Hello>();
-  /** Resolves when the process is gone and all it wrote was read: null when it was told to go, else with why. */
-  readonly #gone: Promise<Error | null>;
+  readonly #gone: Promise<Ending>;
   #state: State = 'starting';
   #broken: Error | undefined;
 
@@ -70,7 +74,7 @@ export class WorkerProcess {
     // Rejections are delivered to whoever waits; nobody may be waiting.
     this.#hello.promise.catch(() => {});
     this.#child = new Child(command, log, patience.stop, (chunk) => this.#conversation.hear(chunk));
-    this.#gone = this.#child.ended.then((how) => this.#onExit(how));
+    this.#gone = this.#child.ended.then((end) => this.#onExit(end));
   }
 
   /**
@@ -112,8 +116,8 @@ export class WorkerProcess {
     return !this.#broken && !this.#isOver() && this.#state !== 'stopping';
   }
 
-  /** Resolves when it is gone: null when it was told to go, else with why. */
-  get ended(): Promise<Error | null> {
+  /** Resolves when it is gone and all it wrote was read, or when it cannot be killed. */
+  get ended(): Promise<Ending> {
     return this.#gone;
   }
 
@@ -169,7 +173,7 @@ export class WorkerProcess {
 
   /**
    * End the process: ask, then SIGTERM, then SIGKILL to its whole group. Safe to call at any time and
-   * more than once; resolves when it is gone.
+   * more than once; resolves when it is gone, or cannot be killed.
    */
   async stop(): Promise<void> {
     if (this.#state !== 'stopping' && !this.#isOver()) {
@@ -231,7 +235,12 @@ export class WorkerProcess {
       pending.giveUp(error);
       cancel?.(pending.id);
       const obeys = cancel && (await settlesWithin(pending.answer, this.#patience.cancel));
-      if (!obeys) this.#fail(error);
+      if (obeys) return;
+      if (cancel && this.isUsable) {
+        const patience_ms = this.#patience.cancel;
+        this.#log.warn({ patience_ms }, 'the model process does not let go of a run: killed');
+      }
+      this.#fail(error);
     };
     const late = () =>
       new LotusError('timed_out', `The model did not answer in ${timeoutMs / 1000} s.`);
@@ -256,16 +265,16 @@ export class WorkerProcess {
     this.#child.end();
   }
 
-  #onExit(how: string): Error | null {
-    const wanted = this.#state === 'stopping' && !this.#broken;
+  #onExit({ how, isLeft }: End): Ending {
+    const wanted = this.#state === 'stopping' && !this.#broken && !isLeft;
     this.#enter(wanted ? 'stopped' : 'crashed');
-    const error = this.#broken ?? this.#crash('it ended', how);
+    const why = isLeft ? undefined : this.#broken;
+    const error = asLotusError(why ?? this.#crash(isLeft ? 'it hangs' : 'it ended', how));
     this.#hello.reject(error);
     this.#conversation.end(error);
-    if (!wanted && !isCancelled(error)) {
-      this.#log.error({ err: error.cause ?? error }, error.message);
-    }
-    return wanted ? null : error;
+    if (wanted) return { kind: 'stopped' };
+    if (!isCancelled(error)) this.#log.error({ err: error.cause ?? error }, error.message);
+    return { kind: isLeft ? 'left' : 'crashed', error };
   }
 
   #crash(what: string, how: string): LotusError {

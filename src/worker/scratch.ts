@@ -9,11 +9,14 @@ import type { Log } from '../log.ts';
 /** Where Linux keeps files in memory. Docker gives it 64 MB unless told otherwise, so we look first. */
 export const SHARED_MEMORY = '/dev/shm';
 
-/**
- * Room for images of the largest size: 4096 x 4096 pixels of RGB for the one that runs and the two that wait, and of a
- * float32 and an 8-bit plane for the one that ends.
- */
-const BYTES_NEEDED = 4096 * 4096 * (3 * 3 + 4 + 1);
+/** Pixels of the largest image. */
+const MAX_PIXELS = 4096 * 4096;
+/** Of an image: 8-bit RGB. */
+const INPUT_BYTES = 3;
+/** Of its map: a float32 and an 8-bit plane. */
+const OUTPUT_BYTES = 4 + 1;
+/** Images that wait beside those that run. */
+const WAITING = 2;
 
 /**
  * Our folders' names have the PID namespace and the pid: containers may share /dev/shm (`--ipc=host`), and
@@ -39,9 +42,13 @@ export class Scratch {
    * left behind.
    *
    * @param wanted the folder to make it in, instead of the one that would be chosen.
+   * @param images how many are run at the same time.
    */
-  static async open(log: Log, wanted?: string): Promise<Scratch> {
-    const parent = wanted ?? (await chooseParent());
+  static async open(
+    log: Log,
+    { wanted, images = 1 }: { wanted?: string | undefined; images?: number } = {},
+  ): Promise<Scratch> {
+    const parent = wanted ?? (await chooseParent(images));
     try {
       await mkdir(parent, { recursive: true });
       await sweep(parent, log);
@@ -69,9 +76,14 @@ export class Scratch {
   }
 }
 
-/** The folder that scratch folders are made in unless a setting names one. */
-export async function chooseParent(): Promise<string> {
-  return (await hasRoom(SHARED_MEMORY)) ? SHARED_MEMORY : os.tmpdir();
+/**
+ * The folder that scratch folders are made in unless a setting names one.
+ *
+ * @param images how many are run at the same time: all may be of the largest size.
+ */
+export async function chooseParent(images = 1): Promise<string> {
+  const bytes = MAX_PIXELS * ((images + WAITING) * INPUT_BYTES + images * OUTPUT_BYTES);
+  return (await hasRoom(SHARED_MEMORY, bytes)) ? SHARED_MEMORY : os.tmpdir();
 }
 
 function pidNamespace(): string {
@@ -82,10 +94,10 @@ function pidNamespace(): string {
   }
 }
 
-async function hasRoom(dir: string): Promise<boolean> {
+async function hasRoom(dir: string, bytes: number): Promise<boolean> {
   try {
     const { bavail, bsize } = await statfs(dir);
-    return bavail * bsize >= BYTES_NEEDED;
+    return bavail * bsize >= bytes;
   } catch {
     return false; // no such folder: not Linux
   }

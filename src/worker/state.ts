@@ -45,7 +45,7 @@ const NEXT_OF_PLACE: Readonly<Record<PlaceState, readonly PlaceState[]>> = {
   starting: ['up', 'waiting', 'failed', 'stopped'],
   up: ['starting', 'waiting', 'failed', 'stopped'],
   waiting: ['starting', 'stopped'],
-  failed: ['stopped'],
+  failed: [],
   stopped: [],
 };
 

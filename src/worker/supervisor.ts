@@ -1,11 +1,13 @@
-import { asLotusError, isCancelled, LotusError, messageOf } from '../errors.ts';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { asLotusError, isCancelled, LotusError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { pause } from '../runpod/awake.ts';
 import { Backoff, type Pace } from '../runpod/backoff.ts';
-import { CrashBudget, type CrashLimits } from './crash-budget.ts';
+import { type Crash, CrashBudget, type CrashLimits } from './crash-budget.ts';
 import { Growth, privateMemory } from './memory.ts';
-import type { WaitOptions, WorkerProcess } from './process.ts';
+import type { Ending, WaitOptions, WorkerProcess } from './process.ts';
 import type { Ready, Result, RunRequest } from './protocol.ts';
+import { askForSigns } from './signs.ts';
 import type { Started } from './start.ts';
 import { type PlaceState, stepOfPlace } from './state.ts';
 
@@ -34,23 +36,22 @@ export interface Ran {
 export class ProcessDied extends Error {
   override readonly name = 'ProcessDied';
   override readonly cause: LotusError;
-  /** It was the image's fault, and does not count against the process. */
-  readonly forgive: () => void;
+  readonly crash: Crash;
+  /** Whether it had begun: one that was dead already is not that run's fault. */
+  readonly hadBegun: boolean;
 
-  constructor(cause: LotusError, forgive: () => void) {
-    super(cause.message);
+  constructor(cause: LotusError, crash: Crash, hadBegun: boolean) {
+    super(cause.message, { cause });
     this.cause = cause;
-    this.forgive = forgive;
+    this.crash = crash;
+    this.hadBegun = hadBegun;
   }
 }
 
-/** So often within the time that it has, a process is asked for a sign of life. */
-const PINGS = 3;
-
 /**
  * Keeps one place filled with a process that can run: starts it, asks for signs of life, and puts another in its place
- * when it has died or grown too large. It gives up when it dies too often, and at once when it says in good order that
- * it will never load.
+ * when it has died or grown too large. It gives up when it dies too often, and at once when the first says in good order
+ * that it will never load, or when one cannot be killed.
  */
 export class Supervisor {
   readonly #options: SupervisorOptions;
@@ -63,6 +64,8 @@ export class Supervisor {
   #growth: Growth;
   #isRunning = false;
   #starts = 0;
+  /** Of the process that is dying, where it was seen to in a run. */
+  #crash: Crash | undefined;
   #failure: LotusError | undefined;
 
   /** Begins at once. */
@@ -98,7 +101,7 @@ export class Supervisor {
     return Math.max(0, this.#starts - 1);
   }
 
-  /** Why it has given up. */
+  /** What the last process ended by that nobody wanted to end, or why it has given up. */
   get failure(): LotusError | undefined {
     return this.#failure;
   }
@@ -113,16 +116,24 @@ export class Supervisor {
     if (!this.isIdle || !started) throw new Error(`a ${this.#state} place cannot run`);
     this.#isRunning = true;
     const { process, ready } = started;
+    let hasBegun = false;
+    const onStage: WaitOptions['onStage'] = (...stage) => {
+      hasBegun = true;
+      wait.onStage?.(...stage);
+    };
     try {
-      const result = await process.run(request, wait);
+      const result = await process.run(request, { ...wait, onStage });
       this.#budget.worked();
       this.#backoff.reset();
       return { result, ready };
     } catch (error) {
-      if (process.isUsable || !isDeath(error)) throw error;
-      throw new ProcessDied(error, () => this.#budget.forgive());
+      if (process.isUsable || !(error instanceof LotusError)) throw error;
+      // Whoever gave it up may have had to wait in vain, and the process had to be killed: that says little about it.
+      this.#crash = { isForgiven: isCancelled(error) };
+      if (isCancelled(error)) throw error;
+      throw new ProcessDied(error, this.#crash, hasBegun);
     } finally {
-      void this.#afterRun(process);
+      this.#afterRun(process);
     }
   }
 
@@ -134,48 +145,46 @@ export class Supervisor {
   }
 
   async #live(): Promise<void> {
-    while (!this.#stopping.signal.aborted) {
-      const end = await this.#oneLife();
-      if (end !== null && !(await this.#recover(end))) break;
+    let goesOn = true;
+    while (goesOn && !this.#stopping.signal.aborted) {
+      const ending = await this.#oneLife();
+      if (this.#stopping.signal.aborted) break;
+      if (ending.kind !== 'stopped') goesOn = await this.#recover(ending);
     }
     if (this.#state !== 'failed') this.#enter('stopped');
   }
 
-  /** One process, from its start to its end. @returns why it has ended; null when we wanted it to. */
-  async #oneLife(): Promise<LotusError | null> {
+  /** One process, from its start to its end. */
+  async #oneLife(): Promise<Ending> {
+    this.#crash = undefined;
     try {
       this.#started = await this.#options.start(this.#stopping.signal);
     } catch (error) {
-      return isCancelled(error) ? null : asLotusError(error);
+      return { kind: 'crashed', error: asLotusError(error) };
     }
     this.#starts += 1;
     this.#growth = new Growth(this.#options.maxGrowth);
     this.#enter('up');
-    const ended = new AbortController();
     const { process } = this.#started;
-    const watch = this.#askForSigns(ended.signal);
-    const why = await process.ended;
+    const ended = new AbortController();
+    const signs = askForSigns(process, this.#options.livenessMs, ended.signal);
+    const ending = await process.ended;
     ended.abort();
-    await watch;
-    return why && asLotusError(why);
+    await signs;
+    return ending;
   }
 
   /** Decides what comes after an end that nobody wanted. @returns whether another process is to be started. */
-  async #recover(end: LotusError): Promise<boolean> {
-    const { log, crashes } = this.#options;
-    if (this.#stopping.signal.aborted) return false;
-    if (isCancelled(end)) {
-      this.#enter('starting'); // it was killed because it would not let go of a run that nobody wanted
-      return true;
-    }
-    const isOver = this.#budget.spend();
-    if (this.#starts === 0 || isHopeless(end) || isOver) {
-      this.#giveUp(isOver && this.#starts > 0 ? tooOften(end, crashes) : end);
-      return false;
-    }
-    const waitMs = this.#backoff.next();
-    const crash = `${this.#budget.spent} of ${crashes.max}`;
-    log.warn({ crash, wait_ms: Math.round(waitMs) }, 'starting the model process again');
+  async #recover({ kind, error }: Exclude<Ending, { kind: 'stopped' }>): Promise<boolean> {
+    this.#failure = error;
+    // One that cannot be killed has the card for itself.
+    if (kind === 'left' || (this.#starts === 0 && isHopeless(error))) return this.#giveUp(error);
+    await nextTurn(); // whoever ran the image that it died of says whose fault that was
+    this.#budget.spend(this.#crash ?? { isForgiven: false });
+    const { excess } = this.#budget;
+    if (excess !== null) return this.#giveUp(tooOften(error, excess));
+    const waitMs = Math.round(this.#backoff.next());
+    this.#options.log.warn({ wait_ms: waitMs }, 'starting the model process again');
     this.#enter('waiting');
     await pause(waitMs, this.#stopping.signal);
     if (this.#stopping.signal.aborted) return false;
@@ -183,36 +192,25 @@ export class Supervisor {
     return true;
   }
 
-  #giveUp(error: LotusError): void {
+  #giveUp(error: LotusError): false {
     this.#failure = error;
+    this.#options.log.error({ err: error.cause ?? error }, `given up: ${error.message}`);
     this.#enter('failed');
+    return false;
   }
 
-  /** A process that gives no sign of life is killed by that: it ends, as by a crash. */
-  async #askForSigns(ended: AbortSignal): Promise<void> {
-    const { livenessMs } = this.#options;
-    const process = this.#started?.process;
-    for (;;) {
-      await pause(livenessMs / PINGS, ended);
-      if (ended.aborted || !process?.isUsable) return;
-      // What comes in its place is what it has ended by, which is told there.
-      await process.ping(livenessMs).catch(() => {});
-    }
-  }
-
-  async #afterRun(process: WorkerProcess): Promise<void> {
-    const bytes = process.pid === undefined ? null : await privateMemory(process.pid);
+  #afterRun(process: WorkerProcess): void {
+    const bytes = process.pid === undefined ? null : privateMemory(process.pid);
     const grown = bytes === null ? null : this.#growth.tooMuch(bytes);
-    if (grown !== null && process.isUsable && this.#state === 'up') {
-      this.#options.log.warn(
-        { grown, bytes },
-        'the model process has grown: another takes its place',
-      );
-      this.#enter('starting');
-      await process.stop(); // its memory must be free before the next one loads
-    }
     this.#isRunning = false;
-    this.#options.onChange();
+    if (grown !== null && process.isUsable && this.#state === 'up') {
+      const { log } = this.#options;
+      log.warn({ grown, bytes }, 'the model process has grown: another takes its place');
+      this.#enter('starting');
+      void process.stop(); // its end is what the next one is started by
+    } else {
+      this.#options.onChange();
+    }
   }
 
   #enter(state: PlaceState): void {
@@ -222,25 +220,20 @@ export class Supervisor {
   }
 }
 
-/** What was given up is not tried again, though the process may have had to be killed for it. */
-function isDeath(error: unknown): error is LotusError {
-  return error instanceof LotusError && error.code !== 'cancelled' && error.code !== 'timed_out';
-}
-
 /** Whether a process has said in good order that it cannot load, as it would again. */
 function isHopeless({ code, cause }: LotusError): boolean {
   return (
     code === 'model_unavailable' &&
     cause instanceof LotusError &&
-    cause.code === 'model_unavailable'
+    (cause.code === 'model_unavailable' || cause.code === 'timed_out')
   );
 }
 
-function tooOften(last: LotusError, { max, windowMs }: CrashLimits): LotusError {
+function tooOften(last: LotusError, excess: string): LotusError {
   return new LotusError(
     'model_unavailable',
-    `The model process has crashed ${max} times in a row or in ${windowMs / 1000} s, and is not started` +
-      ` again. The last time: ${messageOf(last)}`,
+    `The model process has crashed too often, ${excess} (LOTUS_MAX_CRASHES), and is not started again. The` +
+      ` last time: ${last.message}`,
     { cause: last },
   );
 }

@@ -6,6 +6,11 @@ function budgetOf(max: number) {
   const budget = new CrashBudget({ max, windowMs: 1000 }, () => now);
   return {
     budget,
+    crash: (isForgiven = false) => {
+      const crash = { isForgiven };
+      budget.spend(crash);
+      return crash;
+    },
     pass: (ms: number) => {
       now += ms;
     },
@@ -14,48 +19,58 @@ function budgetOf(max: number) {
 
 describe('the budget of crashes', () => {
   it('is over with the last of so many in a row, however slowly they come', () => {
-    const { budget, pass } = budgetOf(3);
-    expect(budget.spend()).toBe(false);
+    const { budget, crash, pass } = budgetOf(3);
+    crash();
     pass(5000);
-    expect(budget.spend()).toBe(false);
+    crash();
+    expect(budget.excess).toBe(null);
     pass(5000);
-    expect(budget.spend()).toBe(true);
+    crash();
+    expect(budget.excess).toBe('3 in a row');
   });
 
   it('is over with so many in the window, though runs went well in between', () => {
-    const { budget, pass } = budgetOf(3);
-    for (const isOver of [false, false, true]) {
-      expect(budget.spend()).toBe(isOver);
+    const { budget, crash, pass } = budgetOf(3);
+    for (const excess of [null, null, '3 in 1 s']) {
+      crash();
       budget.worked();
+      expect(budget.excess).toBe(excess);
       pass(400);
     }
   });
 
   it('forgets what is older than the window', () => {
-    const { budget, pass } = budgetOf(3);
+    const { budget, crash, pass } = budgetOf(3);
     for (let i = 0; i < 10; i += 1) {
-      expect(budget.spend()).toBe(false);
+      crash();
       budget.worked();
+      expect(budget.excess).toBe(null);
       pass(501);
     }
   });
 
-  it('does not count in the window what it was told to forgive, before or after it came', () => {
-    const { budget } = budgetOf(3);
+  it('does not count in the window what is forgiven, before it came or after', () => {
+    const { budget, crash } = budgetOf(3);
     for (let i = 0; i < 10; i += 1) {
-      expect(budget.spend()).toBe(false);
-      budget.forgive();
-      budget.forgive();
-      expect(budget.spend()).toBe(false);
+      crash(true);
+      crash().isForgiven = true;
       budget.worked();
+      expect(budget.excess).toBe(null);
     }
-    expect(budget.spent).toBe(0);
+    crash();
+    crash();
+    budget.worked();
+    expect(budget.excess).toBe(null);
+    crash();
+    budget.worked();
+    expect(budget.excess).toBe('3 in 1 s');
   });
 
-  it('counts in a row also what it has forgiven', () => {
-    const { budget } = budgetOf(2);
-    expect(budget.spend()).toBe(false);
-    budget.forgive();
-    expect(budget.spend()).toBe(true);
+  it('counts in a row also what is forgiven', () => {
+    const { budget, crash } = budgetOf(2);
+    crash(true);
+    expect(budget.excess).toBe(null);
+    crash(true);
+    expect(budget.excess).toBe('2 in a row');
   });
 });

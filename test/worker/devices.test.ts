@@ -5,8 +5,6 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { listDevices } from '../../src/worker/devices.ts';
 import { recordingLog } from './programs.ts';
 
-const { PATH } = process.env;
-
 /** A program in the driver's place. */
 async function driver(script: string): Promise<string> {
   const dir = await mkdtemp(path.join(os.tmpdir(), 'devices-test-'));
@@ -19,7 +17,7 @@ async function driver(script: string): Promise<string> {
 
 async function listed(script: string, env: Record<string, string> = {}, device = 'auto' as const) {
   const { log, records } = recordingLog();
-  const devices = await listDevices({ device }, { PATH, ...env }, log, await driver(script));
+  const devices = await listDevices({ device }, env, { log, nvidiaSmi: await driver(script) });
   return { devices, warnings: records.filter(({ level }) => level === 40) };
 }
 
@@ -49,8 +47,15 @@ describe('the devices to run on', () => {
     ]);
   });
 
+  it('are a card as a whole beside the parts of another', async () => {
+    const both = PARTS.replace(/END$/, 'GPU 1: NVIDIA A100 (UUID: GPU-cccc0c9e-1111)\nEND');
+    const { devices } = await listed(both);
+    expect(devices).toHaveLength(3);
+    expect(devices).toContain('GPU-cccc0c9e-1111');
+  });
+
   it('are what CUDA_VISIBLE_DEVICES names, and the driver is not asked', async () => {
-    const { devices } = await listed(TWO, { CUDA_VISIBLE_DEVICES: '2, 0,GPU-5d1c' });
+    const { devices } = await listed(TWO, { CUDA_VISIBLE_DEVICES: '2, 0,GPU-5d1c,0' });
     expect(devices).toEqual(['2', '0', 'GPU-5d1c']);
   });
 
@@ -63,10 +68,12 @@ describe('the devices to run on', () => {
 
   it('are one, whatever it is, when there is no driver, one card, or LOTUS_DEVICE=cpu', async () => {
     const { log, records } = recordingLog();
-    expect(await listDevices({ device: 'auto' }, { PATH }, log, '/no/nvidia-smi')).toEqual([null]);
+    expect(await listDevices({ device: 'auto' }, {}, { log, nvidiaSmi: '/no/nvidia-smi' })).toEqual(
+      [null],
+    );
     expect(records).toEqual([]);
     expect((await listed(TWO.replace(/\nGPU 1.*/, ''))).devices).toEqual([null]);
-    const cpu = await listDevices({ device: 'cpu' }, { PATH }, log, await driver(TWO));
+    const cpu = await listDevices({ device: 'cpu' }, {}, { log, nvidiaSmi: await driver(TWO) });
     expect(cpu).toEqual([null]);
   });
 
@@ -75,6 +82,18 @@ describe('the devices to run on', () => {
       'echo "Driver/library version mismatch" >&2; exit 18',
     );
     expect(devices).toEqual([null]);
-    expect(warnings).toMatchObject([{ err: 'Driver/library version mismatch' }]);
+    expect(warnings).toMatchObject([{ error: 'Driver/library version mismatch' }]);
+  });
+
+  it('are one, with a warning, when the driver never answers', async () => {
+    const { log, records } = recordingLog();
+    const nvidiaSmi = await driver('sleep 600');
+    const devices = await listDevices(
+      { device: 'auto' },
+      {},
+      { log, nvidiaSmi, driverLimitMs: 50 },
+    );
+    expect(devices).toEqual([null]);
+    expect(records).toMatchObject([{ error: 'nvidia-smi did not end within 0.05 s' }]);
   });
 });

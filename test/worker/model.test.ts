@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { readConfig } from '../../src/config.ts';
 import type { WorkerCommand } from '../../src/worker/child.ts';
 import { Model, type ModelOptions, type RunRequestOptions } from '../../src/worker/model.ts';
@@ -56,12 +56,15 @@ function seeded(seed: number): RunRequestOptions {
   return { ...REQUEST, options: { ...RUN.options, seed } };
 }
 
-/** Waits until the model is up, or down. */
-function until(model: Model, wanted: boolean): Promise<void> {
+/** Waits until so many processes run images. */
+function until(model: Model, wanted: number): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
-  model.watch((isUp) => isUp === wanted && resolve());
+  model.watch((processes) => processes === wanted && resolve());
   return promise;
 }
+
+const levelled = (records: Record<string, unknown>[], level: number) =>
+  records.filter((record) => record.level === level).map(({ msg }) => msg);
 
 describe('Model', () => {
   it('runs images one after the other, in the order they came', async () => {
@@ -124,10 +127,10 @@ describe('a process that dies', () => {
 
   it('is replaced at once when nothing is asked of it, also before it has run anything', async () => {
     const { model, pids } = await setUp(program('well-behaved'));
-    const down = until(model, false);
+    const down = until(model, 0);
     process.kill(pids()[0] ?? 0, 'SIGKILL');
     await down;
-    await until(model, true);
+    await until(model, 1);
     expect(pids()).toHaveLength(2);
     await expect(model.run(IMAGE, REQUEST)).resolves.toMatchObject({ width: 1 });
   });
@@ -137,8 +140,9 @@ describe('a process that dies', () => {
       settings: { LOTUS_LIVENESS_TIMEOUT: '0.3' },
     });
     await expect(model.run(IMAGE, REQUEST)).resolves.toMatchObject({ width: 1 });
-    const errors = records.filter(({ level }) => level === 50).map(({ msg }) => msg);
-    expect(errors).toEqual(['The model process failed: it hangs: no sign of life in 0.3 s']);
+    expect(levelled(records, 50)).toEqual([
+      'The model process failed: it hangs: no sign of life in 0.3 s',
+    ]);
   });
 
   it('costs the images after it nothing when it spoke garbage', async () => {
@@ -147,23 +151,79 @@ describe('a process that dies', () => {
     expect(model.lost.aborted).toBe(false);
   });
 
-  it('is not blamed on an image that was given up and would not let go', async () => {
+  it('is killed when it does not let go of what was given up, and that is no crash', async () => {
     const { model, records } = await setUp(program('never-answers'), {
-      settings: { LOTUS_MAX_CRASHES: '1' },
+      settings: { LOTUS_MAX_CRASHES: '3' },
     });
     for (let i = 0; i < 2; i += 1) {
-      const unwanted = new AbortController();
-      const run = model.run(IMAGE, { ...REQUEST, signal: unwanted.signal });
-      while (!records.some(({ to }) => to === 'running')) await new Promise(setImmediate);
-      records.length = 0;
-      unwanted.abort();
-      await expect(run).rejects.toMatchObject({ code: 'cancelled' });
-      await until(model, true);
+      await expect(givenUp(model, records)).rejects.toMatchObject({ code: 'cancelled' });
+      await until(model, 1);
     }
     expect(model.lost.aborted).toBe(false);
     expect(model.restarts).toBe(2);
+    expect(levelled(records, 40)).toContain('the model process does not let go of a run: killed');
+  });
+
+  it('ends the model when that is all that it does', async () => {
+    const { model, records } = await setUp(program('never-answers'), {
+      settings: { LOTUS_MAX_CRASHES: '2' },
+    });
+    await expect(givenUp(model, records)).rejects.toMatchObject({ code: 'cancelled' });
+    await until(model, 1);
+    await expect(givenUp(model, records)).rejects.toMatchObject({ code: 'cancelled' });
+    await until(model, 0);
+    await expect(model.run(IMAGE, REQUEST)).rejects.toMatchObject({ code: 'model_unavailable' });
+  });
+
+  it('is not blamed on an image that it had not begun', async () => {
+    const model = await start(program('dies-before-it-begins', mark()));
+    await expect(model.run(IMAGE, REQUEST)).resolves.toMatchObject({ width: 1 });
+    expect(model.restarts).toBe(2);
+  });
+
+  it('is left when it cannot be killed, and its place is given up', async () => {
+    const { model, records, pids } = await setUp(program('stops-in-the-first-run', mark()), {
+      settings: { LOTUS_LIVENESS_TIMEOUT: '0.3' },
+    });
+    const kill = process.kill.bind(process);
+    vi.spyOn(process, 'kill').mockReturnValue(true); // as in a driver's call: no signal has an effect
+    try {
+      const error = await model.run(IMAGE, REQUEST).catch((reason) => reason);
+      expect(error).toMatchObject({ code: 'worker_crashed' });
+      expect(error.message).toContain(`it cannot be killed (pid ${pids()[0]})`);
+      expect(model.lost.aborted).toBe(true);
+      await model.stop();
+      expect(levelled(records, 50).at(-1)).toContain('given up: ');
+    } finally {
+      vi.mocked(process.kill).mockRestore();
+      kill(pids()[0] ?? 0, 'SIGKILL');
+    }
+  });
+
+  it('is not told to have died of an image when the end was wanted', async () => {
+    const { model, records } = await setUp(program('never-answers'));
+    const run = model.run(IMAGE, REQUEST).catch((error) => error.code);
+    await begun(records);
+    await model.stop();
+    expect(await run).toBe('cancelled');
+    expect(levelled(records, 40)).toEqual([]);
   });
 });
+
+/** Waits until an image is run. */
+async function begun(records: Record<string, unknown>[]): Promise<void> {
+  while (!records.some(({ to }) => to === 'running')) await new Promise(setImmediate);
+  records.splice(0, records.length, ...records.filter(({ to }) => to !== 'running'));
+}
+
+/** An image that is given up while it is run. */
+async function givenUp(model: Model, records: Record<string, unknown>[]): Promise<unknown> {
+  const unwanted = new AbortController();
+  const run = model.run(IMAGE, { ...REQUEST, signal: unwanted.signal });
+  await Promise.race([begun(records), run]);
+  unwanted.abort();
+  return await run;
+}
 
 describe('an image that kills', () => {
   it('is refused after the second time, and not run again', async () => {
@@ -190,6 +250,29 @@ describe('an image that kills', () => {
     await expect(smaller).resolves.toMatchObject({ width: 1 });
   });
 
+  it('is refused also to those who have sent it at the same time, and spares the others', async () => {
+    const { model, pids } = await setUp(program('dies-of-seed-13'), {
+      settings: { LOTUS_MAX_CRASHES: '4' },
+    });
+    const copies = Array.from({ length: 5 }, () => model.run(IMAGE, seeded(13)));
+    const other = model.run(SOUND, seeded(1));
+    const outcomes = await Promise.allSettled(copies);
+    for (const outcome of outcomes)
+      expect(outcome).toMatchObject({ reason: { code: 'poison_job' } });
+    await expect(other).resolves.toMatchObject({ width: 1 });
+    expect(pids()).toHaveLength(3); // it took two
+  });
+
+  it('is refused when it was killed for its deadline twice', async () => {
+    const model = await start(program('never-answers'), {
+      settings: { LOTUS_JOB_TIMEOUT: '0.05' },
+    });
+    await expect(model.run(IMAGE, REQUEST)).rejects.toMatchObject({ code: 'timed_out' });
+    await expect(model.run(IMAGE, REQUEST)).rejects.toMatchObject({ code: 'timed_out' });
+    await expect(model.run(IMAGE, REQUEST)).rejects.toMatchObject({ code: 'poison_job' });
+    expect(model.lost.aborted).toBe(false);
+  });
+
   it('does not count against the process, as long as other images go well', async () => {
     const model = await start(program('dies-of-seed-13'), { settings: { LOTUS_MAX_CRASHES: '3' } });
     for (let i = 0; i < 5; i += 1) {
@@ -210,7 +293,7 @@ describe('a model that is lost', () => {
     ]);
     const reason = first.status === 'rejected' && first.reason;
     expect(reason).toMatchObject({ code: 'model_unavailable' });
-    expect(reason.message).toContain('crashed 5 times in a row or in 600 s');
+    expect(reason.message).toContain('crashed too often, 5 in a row (LOTUS_MAX_CRASHES)');
     expect(second.status === 'rejected' && second.reason).toBe(reason);
     expect(model.lost.reason).toBe(reason);
     await expect(model.run(IMAGE, REQUEST)).rejects.toBe(reason);
@@ -253,15 +336,34 @@ describe('a process that grows', () => {
 describe('several devices', () => {
   it('get a process each, and images run on all of them', async () => {
     const model = await start(program('tells-its-card'), { devices: ['0', '1', '2'] });
-    expect(model.size).toBe(3);
+    expect(model.up).toBe(3);
     const maps = await Promise.all(Array.from({ length: 12 }, () => model.run(IMAGE, REQUEST)));
     expect(new Set(maps.map(({ by }) => by.device))).toEqual(new Set(['0', '1', '2']));
   });
 
-  it('are done without when they cannot load, as long as one can', async () => {
-    const { model } = await setUp(program('loads-on-one-card'), { devices: ['0', '1'] });
-    expect(model.size).toBe(1);
+  it('are done without when they cannot load, which is told, as long as one can', async () => {
+    const { model, records } = await setUp(program('loads-on-one-card'), { devices: ['0', '1'] });
+    expect(model.up).toBe(1);
     expect(model.ready.device).toBe('1');
     expect((await model.run(IMAGE, REQUEST)).by.device).toBe('1');
+    expect(records.filter(({ level }) => level === 50)).toMatchObject([
+      { gpu: '0', msg: 'given up: it was model_not_found' },
+    ]);
+  });
+
+  it('come later when they fail at first', async () => {
+    const model = await start(program('dies-at-the-first-load-on-card-1', mark()), {
+      devices: ['0', '1'],
+    });
+    await until(model, 2);
+  });
+
+  it('run the image again on another card, that one died of', async () => {
+    const { model, pids } = await setUp(program('dies-in-the-first-run', mark()), {
+      devices: ['0', '1'],
+      pace: { firstMs: 60_000, maxMs: 60_000 },
+    });
+    await expect(model.run(IMAGE, REQUEST)).resolves.toMatchObject({ width: 1 });
+    expect(pids()).toHaveLength(2);
   });
 });

@@ -13,7 +13,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(parent, { recursive: true, force: true }));
 
-const open = () => Scratch.open(recordingLog().log, parent);
+const open = () => Scratch.open(recordingLog().log, { wanted: parent });
 
 describe('Scratch', () => {
   it('is a folder that only we can read', async () => {
@@ -50,6 +50,12 @@ describe('Scratch', () => {
     const scratch = await open();
     const left = await readdir(parent);
     expect(left.toSorted()).toEqual([...stay, path.basename(scratch.dir)].toSorted());
+  });
+
+  it('is not made in memory when there is no room there for as many images as are run', async () => {
+    const scratch = await Scratch.open(recordingLog().log, { images: 1e6 });
+    expect(path.dirname(scratch.dir)).toBe(os.tmpdir());
+    await scratch.close();
   });
 
   it('is made in memory or in the temporary folder when nothing else is asked for', async () => {
