@@ -6,6 +6,9 @@ import { NORMALIZE_MODES, RESAMPLE_METHODS } from '../worker/protocol.ts';
 export const OUTPUT_FORMATS = ['png', 'npy'] as const;
 export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
 
+/** A longer list is not looked at entry by entry: the errors of millions take all the memory there is. */
+const MAX_FORMATS = 32;
+
 /** Beyond the largest image there is nothing to gain. */
 const MAX_PROCESSING_RES = 4096;
 
@@ -49,7 +52,9 @@ const options = {
     .default(0)
     .meta({ description: 'Of the latent that upstream samples. One seed, one answer' }),
   output_formats: z
-    .array(z.enum(OUTPUT_FORMATS))
+    .array(z.unknown().meta({ type: 'string', enum: OUTPUT_FORMATS }))
+    .max(MAX_FORMATS, `Too many: at most ${MAX_FORMATS} entries`)
+    .pipe(z.array(z.enum(OUTPUT_FORMATS)))
     .default(['png'])
     .transform((formats): OutputFormat[] => [...new Set<OutputFormat>(['png', ...formats])])
     .meta({ description: '`png` is always made' }),

@@ -166,8 +166,16 @@ describe('parseJobOptions', () => {
     expect(refusal(parseJobOptions, value)).toContain(`unknown field "${field}"`);
   });
 
+  it('does not look at a list that is too long one by one', () => {
+    const message = refusal(parseJobOptions, { output_formats: Array(1_000_000).fill('') });
+    expect(message).toMatch(/^Invalid input: output_formats: Too many: at most 32 entries, got \[/);
+    expect(parseJobOptions({ output_formats: Array(32).fill('npy') })).toMatchObject({
+      output_formats: ['png', 'npy'],
+    });
+  });
+
   it('keeps its message short, however much is wrong', () => {
-    const formats = refusal(parseJobOptions, { output_formats: Array(1000).fill('jpg') });
+    const formats = refusal(parseJobOptions, { output_formats: Array(32).fill('jpg') });
     const field = refusal(parseJobOptions, { ['y'.repeat(5000)]: 1 });
     expect(formats.length).toBeLessThan(2000);
     expect(field.length).toBeLessThan(2000);
