@@ -2,6 +2,7 @@ import { LotusError } from '../errors.ts';
 
 const DATA_URL = /^data:[^,]{0,200};base64,/i;
 const BASE64 = /^[A-Za-z0-9+/\r\n\t ]*(=[\r\n\t ]*){0,2}$/;
+const SPACE = 0x20;
 const BLANKS: ReadonlySet<number> = new Set([...'\r\n\t '].map((blank) => blank.charCodeAt(0)));
 
 /**
@@ -27,7 +28,8 @@ export function decodeBase64Image(text: string): Buffer {
 function countDigits(encoded: string): number {
   let digits = 0;
   for (let at = 0; at < encoded.length; at += 1) {
-    if (!BLANKS.has(encoded.charCodeAt(at))) digits += 1;
+    const code = encoded.charCodeAt(at);
+    if (code > SPACE || !BLANKS.has(code)) digits += 1;
   }
   return digits;
 }

@@ -70,15 +70,27 @@ export function allowsName(list: AllowList, name: string): boolean {
 /**
  * Whether an address may be connected to: a public one, and one of somebody's own that the operator has
  * allowed, by the host's name or by its network. Nobody can allow a metadata service or link-local.
+ *
+ * @param own networks whose addresses are somebody's own, although they look public; `address/bits`.
  */
-export function admitsAddress(list: AllowList, address: string, isNameAllowed: boolean): boolean {
+export function admitsAddress(
+  list: AllowList,
+  address: string,
+  isNameAllowed: boolean,
+  own: readonly string[] = [],
+): boolean {
   const kind = addressKind(address);
-  if (kind !== 'own') return kind === 'public';
+  if (kind === 'never') return false;
+  if (kind === 'public' && !isIn(own, address)) return true;
   return isNameAllowed || isInNetworks(list, address);
 }
 
 /** Whether an address is in a network that the operator has named. */
 export function isInNetworks({ networks }: AllowList, address: string): boolean {
+  return isIn(networks, address);
+}
+
+function isIn(networks: readonly string[], address: string): boolean {
   const parsed = parseAddress(address);
   return networks.some((network) => {
     const [base, bits] = ipaddr.parseCIDR(network);

@@ -6,7 +6,7 @@ import { VERSION } from '../app.ts';
 import { type AllowList, admitsAddress } from './allow.ts';
 import { Failure } from './faults.ts';
 import type { Network } from './network.ts';
-import { notPublic, type Target } from './target.ts';
+import { notPublic, Refusal, type Target } from './target.ts';
 
 /** Node's own limit for the headers of an answer. */
 const MAX_HEADER_BYTES = 16_384;
@@ -14,8 +14,16 @@ const MAX_HEADER_BYTES = 16_384;
 export const SILENCE_MS = 10_000;
 export const USER_AGENT = `lotus-worker/${VERSION}`;
 
+/**
+ * What is around a body: headers, redirects' own bodies, the handshake of TLS. Chunks have their sizes besides; for those
+ * there is as much again as the body may have, so only one in chunks of a few bytes does not get all of that.
+ */
+const MAX_OVERHEAD_BYTES = 128 * 1024;
+
 export interface Context {
   readonly allow: AllowList;
+  /** The largest body of an answer. */
+  readonly maxBytes: number;
   readonly network: Network;
   /** How long the other side may say nothing, in milliseconds. */
   readonly silenceMs: number;
@@ -34,12 +42,12 @@ export async function withConnection<T>(
   context: Context,
   use: (client: Client) => Promise<T>,
 ): Promise<T> {
-  const { silenceMs } = context;
+  const { silenceMs, maxBytes } = context;
   const addresses = await admit(target, context);
   const client = new Client(target.url.origin, {
     connect: (_options, callback) => {
       open(target, addresses, context).then(
-        (socket) => callback(null, socket),
+        (socket) => callback(null, boundBytes(socket, 2 * maxBytes + MAX_OVERHEAD_BYTES)),
         (error) => callback(error, null),
       );
     },
@@ -56,16 +64,34 @@ export async function withConnection<T>(
   }
 }
 
-/** The addresses that a target may be connected at. */
+/**
+ * Ends a connection that brings more than an answer may have in all. The parser bounds headers and bodies, but not
+ * informational answers, what is behind the sizes of chunks, or a status line: they would go on until time is up.
+ */
+function boundBytes(socket: net.Socket, maxBytes: number): net.Socket {
+  return socket.on('readable', () => {
+    if (socket.bytesRead > maxBytes) socket.destroy(new Refusal('sends more than an image has'));
+  });
+}
+
+/**
+ * The addresses that a target may be connected at. A public one of this machine or of a network that it is in is somebody's
+ * own all the same: a firewall that keeps strangers out does not keep us out.
+ */
 async function admit(target: Target, { allow, network, signal }: Context): Promise<string[]> {
-  const addresses = target.isAddress
-    ? [target.host]
-    : await network.resolve(target.host, target.isNameAllowed, signal);
+  const { host, isAddress, isNameAllowed } = target;
+  const addresses = isAddress ? [host] : await network.resolve(host, isNameAllowed, signal);
   if (addresses.length === 0) throw new Failure('has a host that has no address');
-  const wrong = addresses.filter((address) => !admitsAddress(allow, address, target.isNameAllowed));
-  if (wrong.length > 0) throw notPublic(new Error(`${target.host} is at ${wrong.join(', ')}`));
+  const own = network.attached();
+  const wrong = addresses.filter((address) => !admitsAddress(allow, address, isNameAllowed, own));
+  if (wrong.length > 0) {
+    throw notPublic(new Error(`${host} is at ${wrong.slice(0, MAX_NAMED).join(', ')}`));
+  }
   return addresses;
 }
+
+/** A name may have thousands of addresses; the log need not. */
+const MAX_NAMED = 8;
 
 /** A connection to one of the addresses, with TLS where the scheme says so; the certificate is the name's. */
 async function open(

@@ -39,6 +39,6 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
   [/^(ECONNREFUSED|EHOSTUNREACH|ENETUNREACH)$/, 'its host cannot be reached'],
   [/TIMEOUT|TIMEDOUT|AbortError|TimeoutError/, 'its host does not answer in time'],
   [/CERT|SELF_SIGNED|^ERR_TLS|^ERR_SSL|^UNABLE_TO/, 'its certificate or its TLS is not right'],
-  [/^HPE_|HEADERS_OVERFLOW|RES_CONTENT_LENGTH/, 'what it sends is not right HTTP'],
+  [/^HPE_|HTTPParserError|HEADERS_OVERFLOW|RES_CONTENT_LENGTH/, 'what it sends is not right HTTP'],
   [/^(ECONNRESET|EPIPE|UND_ERR_SOCKET)$/, 'the connection broke off'],
 ];

@@ -1,9 +1,12 @@
 import dns from 'node:dns/promises';
 import { once } from 'node:events';
 import net from 'node:net';
+import os from 'node:os';
 
-/** The two things that a fetch asks of the network, so that tests can answer them without it. */
+/** What a fetch asks of the network, so that tests can answer it without one. */
 export interface Network {
+  /** The networks that this machine is in itself, as `address/bits`. */
+  attached(): string[];
   /**
    * The addresses of a name.
    *
@@ -14,7 +17,13 @@ export interface Network {
   dial(addresses: readonly string[], port: number, signal: AbortSignal): Promise<net.Socket>;
 }
 
-export const internet: Network = { resolve, dial };
+export const internet: Network = { attached, resolve, dial };
+
+function attached(): string[] {
+  return Object.values(os.networkInterfaces())
+    .flatMap((addresses = []) => addresses.flatMap(({ cidr }) => cidr ?? []))
+    .filter((network) => !network.endsWith('/0')); // no network, but everything: some tunnels have it
+}
 
 /** c-ares' own times: 3 s for a server, each asked twice. */
 const DNS_TIMEOUT_MS = 3000;

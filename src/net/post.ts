@@ -34,7 +34,7 @@ export async function postJson(
 ): Promise<void> {
   const deadline = AbortSignal.timeout(policy.timeoutMs);
   const stop = signal ? AbortSignal.any([signal, deadline]) : deadline;
-  const context = { allow: policy.allow, network, silenceMs, ca, signal: stop };
+  const context = { allow: policy.allow, maxBytes: 0, network, silenceMs, ca, signal: stop };
   try {
     const target = parseTarget(url, policy.allow);
     const { pathname, search } = target.url;

@@ -7,10 +7,22 @@ const MAX_URL_LENGTH = 8192;
 const MAX_SHOWN = 200;
 
 /**
- * Zones that mean the network one is in (RFC 6761, 6762, 8375, ICANN's decision on `internal`). Their
- * addresses would be refused as well, but for networks that use public ranges inside.
+ * Zones that mean the network one is in (RFC 6761, 6762, 8375, ICANN's decision on `internal`, what routers and
+ * companies use and the root will not have). Their addresses would be refused as well, but for networks that use public
+ * ranges inside.
  */
-const LOCAL_ZONES = ['localhost', 'local', 'internal', 'home.arpa'];
+const LOCAL_ZONES = [
+  'localhost',
+  'local',
+  'internal',
+  'home.arpa',
+  'localdomain',
+  'home',
+  'lan',
+  'corp',
+  'intranet',
+  'private',
+];
 
 /**
  * The ports of the two schemes, and those that any user may serve at. Below lie the services of others, mail

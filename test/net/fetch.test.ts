@@ -146,6 +146,29 @@ describe('a name', () => {
     expect(stage.dialled).toEqual([]);
   });
 
+  it.each([
+    ['this machine’s own', `${PUBLIC}/32`],
+    ['of the network that this machine is in', '93.184.0.9/16'],
+  ])('is refused with a public address that is %s', async (_whose, network) => {
+    const { stage } = await serve((_request, response) => response.end(IMAGE));
+    stage.networks = ['127.0.0.1/8', network];
+    for (const url of [URL_WITH_TOKEN, `http://${PUBLIC}/`]) {
+      const error = await failureOf(fetchFrom(stage, url));
+      expect(error.code).toBe('fetch_refused');
+      expect(error.message).toContain('is not on the public internet');
+    }
+    expect(stage.dialled).toEqual([]);
+    const policy = policyOf({ allowText: `${PUBLIC}/32` });
+    expect(await fetchFrom(stage, URL_WITH_TOKEN, policy)).toEqual(IMAGE);
+  });
+
+  it('with thousands of addresses does not fill the log', async () => {
+    const addresses = Array.from({ length: 5000 }, (_, n) => `10.0.${n >> 8}.${n & 255}`);
+    const stage = new Stage(0, { 'images.example.com': addresses });
+    const { cause } = await failureOf(fetchFrom(stage));
+    expect(String(cause)).toMatch(/^Error: images.example.com is at 10.0.0.0, .{1,100}$/);
+  });
+
   it('that is not known, or has no address, is a failure', async () => {
     const stage = new Stage(0, { 'empty.example.com': [] });
     const unknown = await failureOf(fetchFrom(stage, 'http://unknown.example.com/'));
@@ -261,6 +284,22 @@ describe('a redirect', () => {
     expect(error.message).toContain(`answered ${status}`);
   });
 
+  it.each([
+    ['two places', ['/2', '/3'], 'fetch_failed'],
+    [
+      'a place that fills the headers',
+      `http://other.example.com/${'a'.repeat(12_000)}`,
+      'fetch_refused',
+    ],
+    ['a place with a line break in its host', 'http://other.exam%0d%0aple.com/', 'fetch_refused'],
+  ])('to %s is not followed', async (_where, location, code) => {
+    const { stage, requests } = await serve((_request, response) =>
+      response.setHeader('location', location).writeHead(302).end(),
+    );
+    expect(await failureOf(fetchFrom(stage, START))).toMatchObject({ code });
+    expect(requests).toHaveLength(1);
+  });
+
   it('that does not say where to is a failure', async () => {
     const { stage } = await serve((_request, response) => response.writeHead(302).end());
     expect(await failureOf(fetchFrom(stage, START))).toMatchObject({ code: 'fetch_failed' });
@@ -320,6 +359,11 @@ describe('an answer', () => {
     ['with a body shorter than it said', 'Content-Length: 10\r\n\r\nabcdef'],
     ['whose chunks break off', 'Transfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n'],
     ['that breaks off in a chunk', 'Transfer-Encoding: chunked\r\n\r\nff\r\nabcdef'],
+    ['with a chunk of no size', 'Transfer-Encoding: chunked\r\n\r\n-1\r\nabc'],
+    ['with a chunk of every size', `Transfer-Encoding: chunked\r\n\r\n${'f'.repeat(17)}\r\nabc`],
+    ['with a length beyond numbers', `Content-Length: ${'9'.repeat(30)}\r\n\r\nabc`],
+    ['with a length in another notation', 'Content-Length: 1e1\r\n\r\nabcdefghij'],
+    ['with a signed length', 'Content-Length: +3\r\n\r\nabc'],
     ['with two lengths', 'Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd'],
     [
       'with a length and chunks',
@@ -332,6 +376,19 @@ describe('an answer', () => {
     ['that breaks off in its headers', 'X-A: b\r\n'],
   ])('%s is a failure', async (_how, rest) => {
     const { stage } = await serveRaw((socket) => socket.end(`HTTP/1.1 200 OK\r\n${rest}`));
+    expect(await failureOf(fetchFrom(stage))).toMatchObject({ code: 'fetch_failed' });
+  });
+
+  it('without status and headers, as HTTP/0.9 has it, is a failure', async () => {
+    const { stage } = await serveRaw((socket) => socket.end(IMAGE));
+    const error = await failureOf(fetchFrom(stage));
+    expect(error.message).toContain('what it sends is not right HTTP (HTTPParserError)');
+  });
+
+  it('that changes the protocol is a failure', async () => {
+    const { stage } = await serveRaw((socket) =>
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n'),
+    );
     expect(await failureOf(fetchFrom(stage))).toMatchObject({ code: 'fetch_failed' });
   });
 

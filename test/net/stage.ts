@@ -25,11 +25,17 @@ export class Stage implements Network {
   readonly resolved: string[] = [];
   readonly dialled: { addresses: readonly string[]; port: number }[] = [];
   readonly names: Record<string, string[] | (() => string[])>;
+  /** The networks that this machine is said to be in. */
+  networks: string[] = [];
   readonly #port: number;
 
   constructor(port: number, names: Record<string, string[] | (() => string[])>) {
     this.#port = port;
     this.names = names;
+  }
+
+  attached(): string[] {
+    return this.networks;
   }
 
   async resolve(name: string): Promise<string[]> {
@@ -47,6 +53,7 @@ export class Stage implements Network {
 
 /** A network that must not be touched. */
 export const NO_NETWORK: Network = {
+  attached: () => [],
   resolve: async (name) => expect.fail(`resolved ${name}`),
   dial: async (addresses) => expect.fail(`connected to ${addresses.join(', ')}`),
 };
