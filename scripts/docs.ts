@@ -97,15 +97,17 @@ const LIMIT_MEANINGS: Readonly<Record<keyof ApiLimits, string>> = {
   maxKeptBytes: 'what they may have together; the oldest go first',
   maxBytes: 'the body of `/run`; beyond it 413',
   maxSyncBytes: 'the body of `/runsync`; beyond it 413',
-  maxStrangerBytes:
-    'all bodies together that are being read from callers without the key in a header; beyond it 429',
+  maxReadBytes:
+    'what has come of all bodies that are being read from callers with the key in a header; beyond it 429 for the oldest',
+  maxStrangerBytes: 'the same, from all other callers',
   maxOutputBytes: 'the result of a `/run`; what is around the output takes up to 1024 of it',
   maxSyncOutputBytes: 'the result of a `/runsync`, likewise',
   streamWaitMs: 'how long `/stream` waits for something to say',
   headersMs: "how long a request's headers may take",
   requestMs: 'how long a request may take to come in',
   idleMs: 'how long a connection may be idle between requests',
-  maxConnections: 'connections at once',
+  maxConnections:
+    'connections at once; beyond it the oldest is closed whose caller has not shown the key',
   lastAnswersMs: 'how long connections may hold up the end, when all jobs have ended',
 };
 

@@ -16,6 +16,8 @@ declare module 'fastify' {
   interface FastifyContextConfig extends Access {}
   interface FastifyRequest {
     /** Its caller has shown the key. */
+    hasShownKey: boolean;
+    /** The same, or none is needed. */
     isAdmitted: boolean;
   }
 }
@@ -25,23 +27,31 @@ declare module 'fastify' {
  * key too.
  */
 export function guardAccess(app: FastifyInstance, isKey: KeyCheck): void {
+  app.decorateRequest('hasShownKey', false);
   app.decorateRequest('isAdmitted', false);
 
   app.addHook('onRequest', async (request) => {
     const { access = 'header' } = request.routeOptions.config;
-    request.isAdmitted = access === 'open' || keysOf(request.headers).some(isKey);
+    request.hasShownKey = hasKey(request.headers, isKey);
+    request.isAdmitted = request.hasShownKey || access === 'open';
     if (!request.isAdmitted && access !== 'body') throw unauthorized();
   });
 
   app.addHook('preValidation', async (request) => {
     const key = keyInBody(request.body);
-    request.isAdmitted ||= key !== null && isKey(key);
+    request.hasShownKey ||= key !== null && isKey(key);
+    request.isAdmitted ||= request.hasShownKey;
     if (!request.isAdmitted) throw unauthorized();
   });
 }
 
 export function unauthorized(): ApiError {
   return new ApiError('unauthorized', 'Unauthorized');
+}
+
+/** Whether one of the headers has the key. */
+export function hasKey(headers: IncomingHttpHeaders, isKey: KeyCheck): boolean {
+  return keysOf(headers).some(isKey);
 }
 
 /** `lotus-api-key: KEY`, `Authorization: Bearer KEY`, or the key alone, as RunPod takes it. */

@@ -1,5 +1,7 @@
+import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ApiError } from './errors.ts';
+import { ReadingRoom } from './reading-room.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -8,54 +10,92 @@ declare module 'fastify' {
   }
 }
 
+export interface BodyLimits {
+  /** What bodies may have together while they are being read, in bytes: from callers with the key in a header, and from others. */
+  readonly maxReadBytes: number;
+  readonly maxStrangerBytes: number;
+}
+
 /**
  * Every body is JSON, whatever its type says: curl calls it a form. An empty one is none: RunPod's Python client
  * announces JSON and sends nothing.
  */
-export function readJsonBodies(app: FastifyInstance): void {
+export function readJsonBodies(app: FastifyInstance, limits: BodyLimits): void {
+  const callers = new ReadingRoom(limits.maxReadBytes);
+  const strangers = new ReadingRoom(limits.maxStrangerBytes);
+
   app.decorateRequest('bodyBytes', 0);
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser(
-    '*',
-    { parseAs: 'buffer' },
-    async (request: FastifyRequest, body: Buffer) => {
-      request.bodyBytes = body.length;
-      if (body.length === 0) return undefined;
-      try {
-        return JSON.parse(body.toString('utf8')) as unknown;
-      } catch {
-        throw new ApiError('invalid_request', 'The body is not JSON.');
-      }
-    },
-  );
-}
-
-/**
- * Bounds what bodies may have together that are read from callers who have shown no key in a header. It is what they
- * announce that counts, so that none is begun that cannot be read to its end.
- */
-export function boundStrangers(app: FastifyInstance, maxBytes: number): void {
-  const reading = new Map<FastifyRequest, number>();
-
-  app.addHook('onRequest', async (request, reply) => {
-    if (request.isAdmitted) return;
-    const bytes = announcedBytes(request);
-    const taken = [...reading.values()].reduce((sum, each) => sum + each, 0);
-    if (taken + bytes > maxBytes) {
-      throw new ApiError(
-        'busy',
-        'Too much is being read from callers without a key in a header: put yours into one, or try again later.',
-      );
-    }
-    reading.set(request, bytes);
-    // A body that was read or broken off closes the request; one that was refused half-way, the answer alone.
-    for (const end of [request.raw, reply.raw]) end.once('close', () => reading.delete(request));
+  app.addContentTypeParser('*', async (request: FastifyRequest, payload: Readable) => {
+    const room = request.isAdmitted ? callers : strangers;
+    const body = await readBody(payload, maxBytesOf(request), room);
+    request.bodyBytes = body.length;
+    return body.length === 0 ? undefined : parseJson(body);
   });
 }
 
-/** At most what is read before it is found too large. */
-function announcedBytes({ headers, routeOptions }: FastifyRequest): number {
+/** @throws ApiError `body_too_large`, before anything is read, where it is announced so. */
+function maxBytesOf({ headers, routeOptions }: FastifyRequest): number {
   const { bodyLimit } = routeOptions;
-  if (headers['transfer-encoding'] !== undefined) return bodyLimit;
-  return Math.min(Number(headers['content-length'] ?? 0), bodyLimit);
+  if (Number(headers['content-length'] ?? 0) > bodyLimit) throw tooLarge();
+  return bodyLimit;
+}
+
+async function readBody(payload: Readable, maxBytes: number, room: ReadingRoom): Promise<Buffer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+  const place = room.enter(reject);
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  const keep = (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes > maxBytes) return reject(tooLarge());
+    chunks.push(chunk);
+    place.take(chunk.length);
+  };
+  const finish = () => resolve(Buffer.concat(chunks, bytes));
+  payload.on('data', keep).once('end', finish).once('error', reject);
+  payload.once('close', () => reject(new Error('the connection is closed'))); // after its end: no matter
+  try {
+    return await promise;
+  } finally {
+    // What still comes of one that was refused is dropped as it comes, until the answer has ended its connection.
+    payload.off('data', keep).off('end', finish).resume();
+    chunks.length = 0;
+    place.leave();
+  }
+}
+
+function tooLarge(): ApiError {
+  return new ApiError(
+    'body_too_large',
+    'The body is too large: send a smaller image, or its address.',
+  );
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+/** Far more than a request has; a body of millions of empty objects takes twenty times its size in memory. */
+const MAX_VALUES = 10_000;
+const COMMA = 0x2c;
+const BRACKET = 0x5b;
+const BRACE = 0x7b;
+
+function parseJson(body: Buffer): unknown {
+  if (countValues(body) > MAX_VALUES) {
+    throw new ApiError('invalid_request', `The body has more than ${MAX_VALUES} values in it.`);
+  }
+  try {
+    return JSON.parse(utf8.decode(body)) as unknown;
+  } catch {
+    throw new ApiError('invalid_request', 'The body is not JSON in UTF-8.');
+  }
+}
+
+/** At least as many as there are: each but the first stands behind one of these. */
+function countValues(body: Buffer): number {
+  let values = 1;
+  for (const byte of body) {
+    if (byte === COMMA || byte === BRACKET || byte === BRACE) values += 1;
+  }
+  return values;
 }

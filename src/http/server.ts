@@ -1,5 +1,5 @@
 import swagger from '@fastify/swagger';
-import fastify, { type FastifyError, type FastifyInstance } from 'fastify';
+import fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
 import {
   jsonSchemaTransform,
   serializerCompiler,
@@ -11,8 +11,9 @@ import { messageOf, UsageError } from '../errors.ts';
 import { KEY_HEADER } from '../key-header.ts';
 import type { Log } from '../log.ts';
 import type { Handler } from '../runpod/handler.ts';
-import { guardAccess, type KeyCheck, unauthorized } from './access.ts';
-import { boundStrangers, readJsonBodies } from './body.ts';
+import { guardAccess, hasKey, type KeyCheck, unauthorized } from './access.ts';
+import { readJsonBodies } from './body.ts';
+import { boundConnections } from './connections.ts';
 import { API_ERRORS, ApiError } from './errors.ts';
 import type { LocalJob } from './job.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
@@ -43,7 +44,8 @@ export interface ApiLimits extends QueueLimits {
   /** The largest bodies of `/run` and `/runsync`. */
   readonly maxBytes: number;
   readonly maxSyncBytes: number;
-  /** All bodies together that are being read from callers who have shown no key in a header. */
+  /** What has come of all bodies that are being read, from callers with the key in a header and from all others. */
+  readonly maxReadBytes: number;
   readonly maxStrangerBytes: number;
   /** How long `/stream` waits for something to say. */
   readonly streamWaitMs: number;
@@ -70,6 +72,7 @@ export const API_LIMITS: ApiLimits = {
   maxKeptBytes: 256_000_000,
   maxBytes: 10_000_000,
   maxSyncBytes: 20_000_000,
+  maxReadBytes: 256_000_000,
   maxStrangerBytes: 64_000_000,
   maxOutputBytes: 10_000_000,
   maxSyncOutputBytes: 20_000_000,
@@ -122,10 +125,10 @@ export async function startApi(options: ApiOptions): Promise<LocalApi> {
 
 async function createApp(options: ApiOptions, limits: ApiLimits) {
   const { isKey, handler, log, input, ready = Promise.resolve() } = options;
-  const app = createServer(limits);
+  const app = createServer(limits, isKey);
   guardAccess(app, isKey);
-  boundStrangers(app, limits.maxStrangerBytes);
-  readJsonBodies(app);
+  boundConnections(app, limits.maxConnections);
+  readJsonBodies(app, limits);
 
   const queue: JobQueue = new JobQueue({ handler, ready, limits, onEnd });
   const metrics = createMetrics({
@@ -160,16 +163,20 @@ async function createApp(options: ApiOptions, limits: ApiLimits) {
   return { app, queue, metrics, webhooks };
 }
 
-function createServer(limits: ApiLimits): FastifyInstance {
+function createServer(limits: ApiLimits, isKey: KeyCheck): FastifyInstance {
   const app: FastifyInstance = fastify({
     requestTimeout: limits.requestMs,
     keepAliveTimeout: limits.idleMs,
     forceCloseConnections: 'idle',
     http: { headersTimeout: limits.headersMs, connectionsCheckingInterval: 2000 },
     bodyLimit: 4096, // of the routes that take none
+    // A path that cannot be decoded comes to no route, and to no hook.
+    frameworkErrors: (_error, { headers }, reply) => {
+      const wrong = new ApiError('invalid_request', 'The path is not one of a URL.');
+      refuse(reply, hasKey(headers, isKey) ? wrong : unauthorized());
+    },
     routerOptions: { maxParamLength: 16_384 }, // of what fits, none is too long to be not found
   });
-  app.server.maxConnections = limits.maxConnections;
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   return app;
@@ -207,16 +214,19 @@ function handleErrors(app: FastifyInstance, log: Log): void {
     // Whoever has no key learns nothing else, not even that what was sent is not JSON. A key may be in what is not read.
     const known = toApiError(error);
     const told = request.isAdmitted || known.code === 'busy' ? known : unauthorized();
-    const { status, code, message } = told;
-    if (status >= 500) log.error({ err: told.cause, method: request.method }, message);
-    if (status === 401) reply.header('www-authenticate', 'Bearer');
-    if (status === 429) reply.header('retry-after', '1');
-    return await reply.code(status).send({ error: message, status, code });
+    if (told.status >= 500) log.error({ err: told.cause, method: request.method }, told.message);
+    return await refuse(reply, told);
   });
   app.setNotFoundHandler(async ({ method }) => {
     const text = `There is nothing for ${method} at this path; /openapi.json says what there is.`;
     throw new ApiError('not_found', text);
   });
+}
+
+function refuse(reply: FastifyReply, { status, code, message }: ApiError): FastifyReply {
+  if (status === 401) reply.header('www-authenticate', 'Bearer');
+  if (status === 429) reply.header('retry-after', '1');
+  return reply.code(status).send({ error: message, status, code });
 }
 
 function toApiError(error: FastifyError): ApiError {

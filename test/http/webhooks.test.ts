@@ -1,6 +1,8 @@
 import http from 'node:http';
 import { describe, expect, it } from 'vitest';
+import { Webhooks } from '../../src/http/webhooks.ts';
 import { listen, PUBLIC, policyOf, Stage } from '../net/stage.ts';
+import { recordingLog } from '../worker/programs.ts';
 import { serveApi } from './api.ts';
 
 /** Somebody's server for webhooks, which answers with these statuses in turn, and the posts that came. */
@@ -62,6 +64,27 @@ describe('a webhook', () => {
     expect(posts).toEqual([]);
     expect(network.resolved).toEqual(['hooks.example.com']); // once: it is not tried again
     expect(network.dialled).toEqual([]);
+  });
+
+  it('is not posted when too much is under way already', async () => {
+    const { webhooks, posts, enough } = await receiver(200, 200);
+    const { log, records } = recordingLog();
+    const posting = new Webhooks({ ...webhooks, maxBytes: 1500 }, log);
+    const send = (id: string) =>
+      posting.send(BODY.webhook, { id, status: 'COMPLETED', output: 'x'.repeat(600) });
+    for (const id of ['one', 'two', 'three']) send(id);
+    expect(records).toMatchObject([
+      { id: 'three', msg: 'too many webhooks are under way: not posted' },
+    ]);
+    await enough;
+    await posting.close(60_000);
+    expect(posts).toEqual([
+      expect.objectContaining({ id: expect.stringMatching(/one|two/) }),
+      expect.objectContaining({ id: expect.stringMatching(/one|two/) }),
+    ]);
+    send('four');
+    expect(records).toHaveLength(1);
+    await posting.close(60_000);
   });
 
   it('is refused by a server that posts to none', async () => {
