@@ -1,4 +1,5 @@
 import { type FetchPolicy, fetchImage } from '../net/fetch.ts';
+import type { Network } from '../net/network.ts';
 import { decodeBase64Image } from './base64.ts';
 import type { ImageSource } from './schema.ts';
 
@@ -6,6 +7,8 @@ import type { ImageSource } from './schema.ts';
 export interface AcquireContext {
   /** What an `image_url` may name. */
   readonly fetch: FetchPolicy;
+  /** Instead of the internet; for tests. */
+  readonly network?: Network | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -16,8 +19,8 @@ export interface AcquireContext {
  */
 export async function acquireImage(
   image: ImageSource,
-  { fetch, signal }: AcquireContext,
+  { fetch, network, signal }: AcquireContext,
 ): Promise<Buffer> {
   if ('base64' in image) return decodeBase64Image(image.base64);
-  return await fetchImage(image.url, fetch, { signal });
+  return await fetchImage(image.url, fetch, { network, signal });
 }

@@ -9,6 +9,9 @@ export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
 /** A longer list is not looked at entry by entry: the errors of millions take all the memory there is. */
 const MAX_FORMATS = 32;
 
+/** The hub's are under a hundred; a refusal repeats it. */
+const MAX_MODEL_ID = 200;
+
 /** Beyond the largest image there is nothing to gain. */
 const MAX_PROCESSING_RES = 4096;
 
@@ -17,9 +20,13 @@ const MAX_PROCESSING_RES = 4096;
  * share. The tables in the docs are made from it.
  */
 const options = {
-  model_id: z.string().optional().meta({
-    description: 'The model. This version has one at a time: the `MODEL_ID` it runs with',
-  }),
+  model_id: z
+    .string()
+    .max(MAX_MODEL_ID, `Too long: at most ${MAX_MODEL_ID} characters`)
+    .optional()
+    .meta({
+      description: 'The model. This version has one at a time: the `MODEL_ID` it runs with',
+    }),
   timestep: z
     .int()
     .min(0)

@@ -17,7 +17,7 @@ export interface FetchPolicy {
 export interface FetchOptions {
   readonly signal?: AbortSignal | undefined;
   /** Instead of the real one; for tests. */
-  readonly network?: Network;
+  readonly network?: Network | undefined;
   /** How long the other side may say nothing, in milliseconds; for tests. */
   readonly silenceMs?: number;
   /** Certificates to trust instead of Node's; for tests. */
