@@ -40,7 +40,7 @@ describe('decodeBase64Image', () => {
           expect(error.message.length).toBeLessThan(200);
         }
       }),
-      { numRuns: 2000 },
+      { numRuns: 500 },
     );
   });
 

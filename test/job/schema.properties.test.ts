@@ -41,7 +41,7 @@ describe('parseJobInput', () => {
           expect(error.message.length).toBeLessThan(LONGEST_MESSAGE);
         }
       }),
-      { numRuns: 1000 },
+      { numRuns: 400 },
     );
   });
 });
