@@ -106,6 +106,7 @@ const LIMIT_MEANINGS: Readonly<Record<keyof ApiLimits, string>> = {
   headersMs: "how long a request's headers may take",
   requestMs: 'how long a request may take to come in',
   idleMs: 'how long a connection may be idle between requests',
+  stallMs: 'how long a connection may stand still in a request or its answer',
   maxConnections:
     'connections at once; beyond it the oldest is closed whose caller has not shown the key',
   lastAnswersMs: 'how long connections may hold up the end, when all jobs have ended',

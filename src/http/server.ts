@@ -54,6 +54,8 @@ export interface ApiLimits extends QueueLimits {
   readonly requestMs: number;
   /** How long a connection may be idle between requests. */
   readonly idleMs: number;
+  /** How long a connection may stand still in a request or its answer: longer than an answer may be waited for. */
+  readonly stallMs: number;
   readonly maxConnections: number;
   /** How long connections may hold up the end, when all jobs have ended. */
   readonly lastAnswersMs: number;
@@ -80,6 +82,7 @@ export const API_LIMITS: ApiLimits = {
   headersMs: 10_000,
   requestMs: 60_000,
   idleMs: 30_000,
+  stallMs: 330_000,
   maxConnections: 256,
   lastAnswersMs: 6000, // longer than streamWaitMs
 };
@@ -167,6 +170,7 @@ function createServer(limits: ApiLimits, isKey: KeyCheck): FastifyInstance {
   const app: FastifyInstance = fastify({
     requestTimeout: limits.requestMs,
     keepAliveTimeout: limits.idleMs,
+    connectionTimeout: limits.stallMs,
     forceCloseConnections: 'idle',
     http: { headersTimeout: limits.headersMs, connectionsCheckingInterval: 2000 },
     bodyLimit: 4096, // of the routes that take none

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import net from 'node:net';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { type Api, KEY, serveApi } from './api.ts';
 
 const BEARER = `Authorization: Bearer ${KEY}\r\n`;
@@ -105,6 +105,24 @@ describe('connections', () => {
     for (const socket of known) {
       expect(await answerTo(socket, get('/health', BEARER))).toMatch(/^HTTP\/1.1 200 /);
     }
+  });
+});
+
+describe('an answer', () => {
+  it('that is not read does not stay in memory', async () => {
+    const handler = async () => 'x'.repeat(9_000_000); // more than the machine's buffers take
+    const api = await serveApi({ handler, limits: { stallMs: 200 } });
+    const socket = (await dial(api)).pause();
+    const body = '{"input":{}}';
+    socket.write(
+      `POST /runsync HTTP/1.1\r\nHost: a\r\n${BEARER}Content-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    await vi.waitFor(() => expect(api.queue.counts.completed).toBe(1));
+    const look = () => {
+      socket.write('\r\n'); // of whose connection is closed, it fails
+      expect(socket.destroyed).toBe(true);
+    };
+    await vi.waitFor(look, { interval: 1000, timeout: 60_000 });
   });
 });
 
