@@ -1,6 +1,8 @@
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { renderDocs } from '../scripts/docs.ts';
+import { APP_ROOT } from '../src/app.ts';
 
 const documents = await renderDocs();
 
@@ -18,4 +20,13 @@ describe('the tables in the docs', () => {
       expect(now).toBe(wanted);
     },
   );
+});
+
+describe('docs/security.md', () => {
+  const text = readFileSync(path.join(APP_ROOT, 'docs', 'security.md'), 'utf8');
+  const files = [...text.matchAll(/`((?:[\w-]+\/)+[\w.-]+\.ts)`/g)].map(([, file]) => file ?? '');
+
+  it.each([...new Set(files)])('names a test that is there: %s', (file) => {
+    expect(existsSync(path.join(APP_ROOT, file))).toBe(true);
+  });
 });
