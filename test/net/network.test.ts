@@ -93,6 +93,14 @@ describe('ask', () => {
   });
 });
 
+describe('attached', () => {
+  it('names the networks of this machine, loopback among them, but not everything as one', () => {
+    const networks = internet.attached();
+    expect(networks).toContain('127.0.0.1/8');
+    expect(networks.filter((network) => !/^[0-9a-f.:]+\/[1-9]\d*$/.test(network))).toEqual([]);
+  });
+});
+
 describe('dial', () => {
   const serve = () => listen(http.createServer((_request, response) => response.end('image')));
 
