@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { Pieces } from '../pieces.ts';
 import { ApiError } from './errors.ts';
 import { ReadingRoom } from './reading-room.ts';
 
@@ -44,15 +45,14 @@ function maxBytesOf({ headers, routeOptions }: FastifyRequest): number {
 async function readBody(payload: Readable, maxBytes: number, room: ReadingRoom): Promise<Buffer> {
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   const place = room.enter(reject);
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  const keep = (chunk: Buffer) => {
-    bytes += chunk.length;
-    if (bytes > maxBytes) return reject(tooLarge());
-    chunks.push(chunk);
-    place.take(chunk.length);
+  const pieces = new Pieces();
+  const keep = (piece: Buffer) => {
+    pieces.add(piece);
+    if (pieces.bytes > maxBytes) reject(tooLarge());
+    if (pieces.areTooSmall) reject(tooSmall());
+    place.take(piece.length);
   };
-  const finish = () => resolve(Buffer.concat(chunks, bytes));
+  const finish = () => resolve(pieces.join());
   payload.on('data', keep).once('end', finish).once('error', reject);
   payload.once('close', () => reject(new Error('the connection is closed'))); // after its end: no matter
   try {
@@ -60,7 +60,6 @@ async function readBody(payload: Readable, maxBytes: number, room: ReadingRoom):
   } finally {
     // What still comes of one that was refused is dropped as it comes, until the answer has ended its connection.
     payload.off('data', keep).off('end', finish).resume();
-    chunks.length = 0;
     place.leave();
   }
 }
@@ -69,6 +68,13 @@ function tooLarge(): ApiError {
   return new ApiError(
     'body_too_large',
     'The body is too large: send a smaller image, or its address.',
+  );
+}
+
+function tooSmall(): ApiError {
+  return new ApiError(
+    'invalid_request',
+    'The body comes in chunks of a few bytes: send it with its length.',
   );
 }
 

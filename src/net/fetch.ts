@@ -1,5 +1,6 @@
 import type { Client, Dispatcher } from 'undici';
 import { cancelled } from '../errors.ts';
+import { Pieces } from '../pieces.ts';
 import type { AllowList } from './allow.ts';
 import { SILENCE_MS, USER_AGENT, withConnection } from './connection.ts';
 import { explain, Failure } from './faults.ts';
@@ -127,14 +128,12 @@ async function read(response: Dispatcher.ResponseData, maxBytes: number): Promis
     throw new Refusal('sends the image compressed, although it was asked not to');
   }
   if (Number(length) > maxBytes) throw tooLarge(maxBytes);
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of body as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > maxBytes) throw tooLarge(maxBytes);
-    chunks.push(chunk);
+  const pieces = new Pieces();
+  for await (const piece of body as AsyncIterable<Buffer>) {
+    pieces.add(piece);
+    if (pieces.bytes > maxBytes) throw tooLarge(maxBytes);
   }
-  return Buffer.concat(chunks, size);
+  return pieces.join();
 }
 
 function tooLarge(maxBytes: number): Refusal {

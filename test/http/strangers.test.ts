@@ -108,6 +108,30 @@ describe('connections', () => {
   });
 });
 
+describe('a body in chunks of one byte', () => {
+  const CHUNKED = 'POST /run HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n';
+  const inBytes = (text: string) => text.replaceAll(/./g, '1\r\n$&\r\n');
+
+  it('is a body like any while it is short', async () => {
+    const api = await serveApi();
+    const said = inBytes(
+      JSON.stringify({ input: { api_key: KEY, do: 'echo', text: 'x'.repeat(9000) } }),
+    );
+    const answer = await answerTo(await dial(api), `${CHUNKED}\r\n${said}0\r\n\r\n`);
+    expect(answer).toMatch(/^HTTP\/1.1 200 /);
+  });
+
+  it('is refused when it is long: each takes hundreds, and time', async () => {
+    const api = await serveApi();
+    const answer = await answerTo(
+      await dial(api),
+      `${CHUNKED}${BEARER}\r\n${inBytes(' '.repeat(150_000))}`,
+    );
+    expect(answer).toMatch(/^HTTP\/1.1 400 /);
+    expect(answer).toContain('chunks of a few bytes');
+  });
+});
+
 describe('an answer', () => {
   it('that is not read does not stay in memory', async () => {
     const handler = async () => 'x'.repeat(9_000_000); // more than the machine's buffers take
