@@ -167,8 +167,8 @@ describe('the corpus by HTTP', () => {
       /http:\S+/.exec(await said(child.stdout, (text) => text.includes('\n'))) ?? [];
     const ask = async (body: string) => {
       const answered = await post(`${url}/runsync?wait=290000`, body);
-      const { file_path } = answered.json.output ?? {};
-      if (file_path) await rm(file_path); // its folder is not the test's own
+      const { files = [] } = answered.json.output ?? {};
+      for (const { file_path } of files) await rm(file_path); // their folder is not the test's own
       return outcomeOf(answered);
     };
     const [good] = bodiesOf([{ name: 'good', input: GOOD, code: null }], { api_key: KEY });
@@ -189,7 +189,7 @@ describe('the corpus by HTTP', () => {
 
 interface Answered {
   status: number;
-  json: { status?: string | number; output?: { code?: string; file_path?: string } };
+  json: { status?: string | number; output?: { code?: string; files?: { file_path: string }[] } };
 }
 
 /** By a connection that is not kept, so that none is open when it was answered. */
