@@ -1,5 +1,7 @@
-import { afterAwake, pause } from './awake.ts';
+import { pause } from './awake.ts';
+import { Backlog } from './backlog.ts';
 import { Backoff } from './backoff.ts';
+import { Change } from './change.ts';
 import { type Counts, count, noCounts } from './counts.ts';
 import { type EndReason, forgiving, type Observer, type WorkerEvent } from './events.ts';
 import type { Job } from './handler.ts';
@@ -7,8 +9,6 @@ import { HttpClient } from './http.ts';
 import { JobTable } from './job-table.ts';
 import {
   LIMITS,
-  MAX_UNDELIVERED,
-  MAX_UNDELIVERED_BYTES,
   TIMING,
   type Timing,
   USER_AGENT,
@@ -19,6 +19,7 @@ import { Pinger } from './ping.ts';
 import { canBatch, type Platform, takeUrlFor } from './platform.ts';
 import type { Result } from './result.ts';
 import { RunningJob } from './running-job.ts';
+import { Shutdown } from './shutdown.ts';
 import { watchStopSignals } from './stop-signals.ts';
 import { type Malformed, type Taken, takeJobs } from './take.ts';
 
@@ -41,21 +42,15 @@ export class RunPodWorker {
   readonly #jobs = new JobTable();
   /** Mistakes of our own. */
   readonly #mistakes: unknown[] = [];
-  /** No job is asked for any more. */
-  readonly #stopping = new AbortController();
-  /** The last request for jobs is waited for no longer. */
-  readonly #giveUpTake = new AbortController();
+  readonly #shutdown: Shutdown;
+  readonly #backlog: Backlog;
+  readonly #changed = new Change();
   readonly #over = new AbortController();
   #reason: EndReason = 'stopped';
   #started = false;
   /** Jobs that were taken and whose handlers have not ended, and those of them whose handlers run. */
   #unhandled = 0;
   #running = 0;
-  readonly #undelivered = { results: 0, bytes: 0 };
-  #changed = Promise.withResolvers<void>();
-  /** Of the shutdown; each is stopped by a call. */
-  readonly #clocks: (() => void)[] = [];
-  #isGraceOver = false;
   #isPaused = false;
   #lastWord: Promise<void> = Promise.resolve();
 
@@ -64,6 +59,8 @@ export class RunPodWorker {
     this.#options = options;
     this.#platform = platform;
     this.#timing = { ...TIMING, ...options.timing };
+    this.#shutdown = new Shutdown(this.#timing, this.#jobs);
+    this.#backlog = new Backlog(options);
     this.#concurrency = checked(options.concurrency ?? 1);
     const tell = forgiving(options.observer);
     this.#observer = (event: WorkerEvent) => {
@@ -92,7 +89,7 @@ export class RunPodWorker {
     this.#pinger?.start();
     const stopSignals = this.#guard(() => this.#watchStopSignals());
     await this.#guard(() => this.#takeUntilStopped());
-    if (this.#isGraceOver) this.#cutShort(); // what the last request for jobs has brought, too
+    this.#shutdown.lastJobsTaken();
     await this.#jobs.empty();
     this.#over.abort();
     await stopSignals;
@@ -153,28 +150,15 @@ export class RunPodWorker {
 
   #end(reason: EndReason): void {
     if (reason === 'unfit') this.#reason = reason;
-    if (this.#stopping.signal.aborted) return;
+    if (this.#shutdown.stopping.aborted) return;
     this.#reason = reason;
     this.#observer({ type: 'stopping', reason, inProgress: this.#jobs.size });
-    this.#stopping.abort();
+    this.#shutdown.begin();
     this.#notify();
-    const { lastTakeMs, graceMs } = this.#timing;
-    this.#clocks.push(
-      afterAwake(lastTakeMs, () => this.#giveUpTake.abort()),
-      afterAwake(graceMs, () => this.#cutShort()),
-    );
-  }
-
-  /** The grace time is over. */
-  #cutShort(): void {
-    this.#isGraceOver = true;
-    this.#jobs.each((job) => job.abort('shutdown'));
-    const { abortMs } = this.#timing;
-    this.#clocks.push(afterAwake(abortMs, () => this.#jobs.each((job) => job.abandon())));
   }
 
   async #close(): Promise<void> {
-    for (const stop of this.#clocks) stop();
+    this.#shutdown.close();
     await this.#lastWord;
     await this.#pinger?.close();
     await this.#client.close();
@@ -185,7 +169,7 @@ export class RunPodWorker {
     const afterNothing = new Backoff(this.#timing.emptyPace);
     for (let wanted = await this.#slots(); wanted > 0; wanted = await this.#slots()) {
       const waitMs = await this.#takeOnce(wanted, afterFailure, afterNothing);
-      if (waitMs > 0) await pause(waitMs, this.#stopping.signal);
+      if (waitMs > 0) await pause(waitMs, this.#shutdown.stopping);
     }
   }
 
@@ -206,15 +190,12 @@ export class RunPodWorker {
 
   /** Waits until there is something to ask for. @returns how many jobs; 0 when we stop. */
   async #slots(): Promise<number> {
-    const { maxUndelivered = MAX_UNDELIVERED, maxUndeliveredBytes = MAX_UNDELIVERED_BYTES } =
-      this.#options;
-    for (let told = false; !this.#stopping.signal.aborted; await this.#changed.promise) {
+    for (let told = false; !this.#shutdown.stopping.aborted; await this.#changed.next) {
       const free = this.#concurrency - this.#unhandled;
-      const { results, bytes } = this.#undelivered;
-      const isBackedUp = results > maxUndelivered || bytes > maxUndeliveredBytes;
-      if (free > 0 && !isBackedUp && !this.#isPaused) return canBatch(this.#platform) ? free : 1;
-      if (isBackedUp && !told) this.#observer({ type: 'backed-up', results, bytes });
-      told = isBackedUp;
+      const { isFull, size } = this.#backlog;
+      if (free > 0 && !isFull && !this.#isPaused) return canBatch(this.#platform) ? free : 1;
+      if (isFull && !told) this.#observer({ type: 'backed-up', ...size });
+      told = isFull;
     }
     return 0;
   }
@@ -224,7 +205,7 @@ export class RunPodWorker {
       url: takeUrlFor(this.#platform, wanted, this.#jobs.wantedIds().length > 0),
       takeMs: this.#timing.takeMs,
       rateLimitedMs: this.#timing.rateLimitedMs,
-      giveUp: this.#giveUpTake.signal,
+      giveUp: this.#shutdown.giveUpTake,
     });
   }
 
@@ -263,7 +244,7 @@ export class RunPodWorker {
 
   /** Runs the handler when it is the job's turn: the platform may have given more than was asked for. */
   async #run(job: RunningJob): Promise<Result | null> {
-    while (this.#running >= this.#concurrency) await this.#changed.promise;
+    while (this.#running >= this.#concurrency) await this.#changed.next;
     this.#running += 1;
     try {
       return await job.run();
@@ -287,14 +268,7 @@ export class RunPodWorker {
 
   async #deliver(job: RunningJob, result: Result): Promise<void> {
     if (result.refresh) this.#end('refresh');
-    this.#undelivered.results += 1;
-    this.#undelivered.bytes += result.body.length;
-    try {
-      await job.deliver(result);
-    } finally {
-      this.#undelivered.results -= 1;
-      this.#undelivered.bytes -= result.body.length;
-    }
+    await this.#backlog.during(result, job.deliver(result));
   }
 
   #newJob(job: Job): RunningJob {
@@ -322,8 +296,7 @@ export class RunPodWorker {
   /** Whoever waits for a change looks again. */
   #notify(): void {
     this.#pinger?.setJobs(this.#jobs.wantedIds());
-    this.#changed.resolve();
-    this.#changed = Promise.withResolvers();
+    this.#changed.notify();
   }
 }
 
