@@ -25,6 +25,11 @@ export class Backlog {
     return this.#results > this.#maxResults || this.#bytes > this.#maxBytes;
   }
 
+  /** Whether half of that room is taken. */
+  get isHalfFull(): boolean {
+    return this.#results > this.#maxResults / 2 || this.#bytes > this.#maxBytes / 2;
+  }
+
   /** Counts a result in while that lasts. */
   async during(result: Result, delivery: Promise<unknown>): Promise<void> {
     const bytes = result.body.length;

@@ -10,10 +10,14 @@ export interface Counts {
   failed: number;
   /** Results that the platform has accepted. */
   delivered: number;
-  /** Posts of a result that the platform may have had already: an acknowledgement was lost. */
+  /** Posts of a result that the platform may have had already: an acknowledgement was lost, or a worker with it. */
   repeats: number;
   /** Results that the platform would not take. */
   dropped: number;
+  /** Results of former workers that were taken over for delivery; what became of them is counted as of any other. */
+  recovered: number;
+  /** Results of former workers that the platform would take no more. */
+  expired: number;
   stopped: number;
   abandoned: number;
 }
@@ -28,6 +32,8 @@ export function noCounts(): Counts {
     delivered: 0,
     repeats: 0,
     dropped: 0,
+    recovered: 0,
+    expired: 0,
     stopped: 0,
     abandoned: 0,
   };
@@ -38,6 +44,8 @@ export function count(counts: Counts, event: WorkerEvent): void {
   switch (event.type) {
     case 'taken':
     case 'malformed':
+    case 'recovered':
+    case 'expired':
     case 'stopped':
     case 'abandoned':
       counts[event.type] += 1;

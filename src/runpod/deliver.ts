@@ -11,6 +11,8 @@ export interface Delivery {
   readonly timing: Timing;
   /** Nobody wants it any more: the platform has stopped the job. */
   readonly unwanted: AbortSignal;
+  /** Whether it may have arrived before the first post: a former worker may have posted it. */
+  readonly mayHaveArrived: boolean;
   readonly onRetry: (retry: Retry) => void;
 }
 
@@ -23,7 +25,7 @@ export interface Retry {
 }
 
 export type Delivered =
-  /** `repeats`: tries after one that may have arrived. */
+  /** `repeats`: tries after one that may have arrived, be it a former worker's. */
   | { kind: 'delivered'; attempts: number; repeats: number }
   /** `status`: the platform's answer, when it was its last word. */
   | {
@@ -79,7 +81,7 @@ async function tryUntil(
   delivery: Delivery,
 ): Promise<Delivered> {
   const backoff = new Backoff(delivery.timing.deliverPace);
-  let repeats = 0;
+  let repeats = delivery.mayHaveArrived ? 1 : 0;
   let unauthorized = 0;
   for (let attempts = 1; ; attempts += 1) {
     const outcome = await post(client, delivery, delivery.unwanted);

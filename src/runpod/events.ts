@@ -46,6 +46,16 @@ export type WorkerEvent =
       bytes: number;
       mayHaveArrived: boolean;
     }
+  /** A result that a former worker has left goes out now; it may have arrived already. `worker`: who made it. */
+  | { type: 'recovered'; id: string; worker: string; ageMs: number; bytes: number }
+  /** A result that a former worker has left is lost: the platform would take it no more. */
+  | { type: 'expired'; id: string; worker: string; ageMs: number }
+  /** A result is in memory alone until it is delivered. */
+  | { type: 'keep-failed'; id: string; error: string }
+  /** A result that is done with is still kept: it may be delivered again. */
+  | { type: 'forget-failed'; id: string; error: string }
+  /** What former workers have left cannot be found out, or one result of it not read; it is tried again. */
+  | { type: 'recover-failed'; id: string | null; error: string }
   | { type: 'progress-dropped'; id: string; error: string }
   /** So many results wait to be delivered that no job is taken. */
   | { type: 'backed-up'; results: number; bytes: number }

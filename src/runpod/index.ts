@@ -12,5 +12,6 @@ export {
   type StopCause,
 } from './handler.ts';
 export { LIMITS, type Limits, TIMING, type Timing, type WorkerOptions } from './options.ts';
+export type { Kept, Outbox, Owed } from './outbox.ts';
 export { type Platform, PlatformError, PlatformKey, readPlatform } from './platform.ts';
 export { type Ending, RunPodWorker } from './worker.ts';

@@ -1,6 +1,7 @@
 import type { Pace } from './backoff.ts';
 import type { Observer } from './events.ts';
 import type { Handler } from './handler.ts';
+import type { Outbox } from './outbox.ts';
 import type { Platform } from './platform.ts';
 
 export interface WorkerOptions {
@@ -8,6 +9,8 @@ export interface WorkerOptions {
   readonly platform: Platform;
   /** How many handlers may run at once. Default 1. */
   readonly concurrency?: number;
+  /** Where results are kept until they are delivered, so that they outlive this worker. Default: nowhere. */
+  readonly outbox?: Outbox;
   /** Sees what happens. */
   readonly observer?: Observer;
   /** How large a result may be, in bytes of its request's body. */
@@ -44,6 +47,10 @@ export interface Timing {
   readonly deliverMs: number;
   /** How long one try at it may take, beside a second for every 250 kB. */
   readonly postMs: number;
+  /** How long one call of the outbox is waited for. */
+  readonly outboxMs: number;
+  /** How often the outbox is asked what former workers have left to deliver. */
+  readonly recoverMs: number;
   /** How long progress that is still under way may hold up the result. */
   readonly lastProgressMs: number;
   /** The wait after a 429 that says nothing of it. The reference's. */
@@ -77,6 +84,8 @@ export const TIMING: Timing = {
   abortMs: 10_000,
   deliverMs: 30 * 60_000,
   postMs: 60_000,
+  outboxMs: 10_000,
+  recoverMs: 30_000,
   lastProgressMs: 1_000,
   rateLimitedMs: 5_000,
   deliverPace: { firstMs: 500, maxMs: 30_000 },

@@ -10,7 +10,7 @@ export interface Platform {
   readonly takeUrl: string;
   /** Which jobs to stop is asked here; null when it cannot be told from `takeUrl`. */
   readonly stopUrl: string | null;
-  /** Results go here; `$ID` stands for the job's id. */
+  /** Results go here; `$RUNPOD_POD_ID` stands for the id of the worker that took the job, `$ID` for the job's. */
   readonly outputUrl: string;
   /** Null when the platform wants no pings. */
   readonly ping: { readonly url: string; readonly intervalMs: number } | null;
@@ -115,7 +115,7 @@ function platformOf(env: z.infer<typeof schema>): Platform {
     key,
     takeUrl,
     stopUrl: takeUrl.includes(TAKE_PATH) ? takeUrl.replace(TAKE_PATH, '/job-stop/') : null,
-    outputUrl: fill(env.RUNPOD_WEBHOOK_POST_OUTPUT, '$RUNPOD_POD_ID', workerId),
+    outputUrl: env.RUNPOD_WEBHOOK_POST_OUTPUT,
     ping: env.RUNPOD_WEBHOOK_PING
       ? { url: urlOf('RUNPOD_WEBHOOK_PING'), intervalMs: env.RUNPOD_PING_INTERVAL }
       : null,
@@ -135,9 +135,18 @@ export function takeUrlFor(platform: Platform, wanted: number, inProgress: boole
   return withQuery(batch, `batch_size=${wanted}&${busy}`);
 }
 
-/** Where progress and result of a job go. */
-export function outputUrlFor(platform: Platform, jobId: string): string {
-  return withQuery(fill(platform.outputUrl, '$ID', jobId), 'isStream=false');
+/**
+ * Where progress and result of a job go.
+ *
+ * @param workerId the worker that took it, when it was another.
+ */
+export function outputUrlFor(
+  platform: Platform,
+  jobId: string,
+  workerId = platform.workerId,
+): string {
+  const url = fill(platform.outputUrl, '$RUNPOD_POD_ID', workerId);
+  return withQuery(fill(url, '$ID', jobId), 'isStream=false');
 }
 
 /** The URL with more of a query. It is left as it is otherwise: the platform may have signed it. */

@@ -44,9 +44,9 @@ export function resultOf(value: unknown): Result {
   return serialise({ ...body, ...(refresh && { stopPod: true }) });
 }
 
-/** A job that failed, with a text for its caller. */
-export function failureOf(message: string): Result {
-  return serialise({ error: message || 'The job failed.' });
+/** The output of a job that failed, with a text for its caller. */
+export function failure(message: string): { error: string } {
+  return { error: message || 'The job failed.' };
 }
 
 interface Body {

@@ -1,12 +1,14 @@
 import { afterAwake } from './awake.ts';
+import type { BoundedOutbox } from './bounded-outbox.ts';
 import { type Delivered, deliver } from './deliver.ts';
 import type { Observer } from './events.ts';
 import { type Handler, type Job, JobStopped, type StopCause } from './handler.ts';
 import type { HttpClient } from './http.ts';
 import { bodyLimit, ENVELOPE_BYTES, type Limits, type Timing } from './options.ts';
+import type { Owed } from './outbox.ts';
 import { outputUrlFor, type Platform } from './platform.ts';
 import { ProgressReports } from './progress.ts';
-import { failureOf, type Result, resultOf } from './result.ts';
+import { failure, type Result, resultOf } from './result.ts';
 
 export interface JobOptions {
   readonly handler: Handler;
@@ -15,6 +17,9 @@ export interface JobOptions {
   readonly limits: Limits;
   readonly timing: Timing;
   readonly observer: Observer;
+  readonly outbox: BoundedOutbox | null;
+  /** What a former worker has made for this job. */
+  readonly owed?: Owed | undefined;
 }
 
 /** What a job's signal says, and, when the handler throws it, its caller. */
@@ -26,7 +31,7 @@ const REASONS: Readonly<Record<StopCause, string>> = {
 
 const PAYLOAD_TOO_LARGE = 413;
 
-/** One job, from when it was taken until its result is delivered. */
+/** One job, from when it was taken until its result is delivered; or only the end of it, where a former worker died. */
 export class RunningJob {
   readonly id: string;
   readonly #options: JobOptions;
@@ -41,13 +46,17 @@ export class RunningJob {
   readonly #gone = Promise.withResolvers<void>();
   /** Null once it runs: its input may be large, and must not be kept until the result is delivered. */
   #job: Job | null;
+  /** What is to be kept before the first post, and no longer: it may be large, and the result has it too. */
+  #toKeep: { output: unknown } | null = null;
+  readonly #since = performance.now();
   #delivering = false;
 
   constructor(job: Job, options: JobOptions) {
     this.id = job.id;
     this.#job = job;
     this.#options = options;
-    this.#url = outputUrlFor(options.platform, job.id);
+    this.#delivering = options.owed !== undefined;
+    this.#url = outputUrlFor(options.platform, job.id, options.owed?.workerId);
     this.#limit = bodyLimit(job.id, options.limits);
     this.#progress = new ProgressReports(options.client, {
       jobId: job.id,
@@ -107,12 +116,32 @@ export class RunningJob {
 
   /** Gives it up without a run. @returns what to deliver. */
   fail(message: string): Result {
-    return this.#finish(failureOf(message), 0);
+    return this.#finish(this.#resultOf(failure(message)), 0);
   }
 
-  /** Delivers what `run` or `fail` gave. */
+  /** Takes what a former worker has made for it. @returns what to deliver. */
+  resume({ workerId, ageMs }: Owed, output: unknown): Result {
+    const result = this.#resultOf(output);
+    const bytes = result.body.length;
+    this.#observe({ type: 'recovered', id: this.id, worker: workerId, ageMs, bytes });
+    // Whoever asked for a fresh worker after this job has one.
+    return { ...result, refresh: false };
+  }
+
+  /** Delivers what `run`, `fail` or `resume` gave. It is kept until nothing is left to be done for it. */
   async deliver(result: Result): Promise<Delivered> {
-    await this.#progress.end();
+    const toKeep = this.#toKeep;
+    this.#toKeep = null;
+    await Promise.all([
+      this.#progress.end(),
+      toKeep && this.#options.outbox?.keep(this.id, toKeep.output),
+    ]);
+    const delivered = await this.#deliverAndTell(result);
+    await this.#options.outbox?.forget(this.id);
+    return delivered;
+  }
+
+  async #deliverAndTell(result: Result): Promise<Delivered> {
     const since = performance.now();
     const delivered = await this.#deliver(result.body);
     const bytes = result.body.length;
@@ -124,7 +153,9 @@ export class RunningJob {
       const { kind, status, ...how } = delivered;
       this.#observe({ type: kind, id: this.id, bytes, ...how });
       // The result cannot come, but its caller can know why.
-      if (status === PAYLOAD_TOO_LARGE) await this.#deliver(tooLarge(bytes, null).body);
+      if (status === PAYLOAD_TOO_LARGE) {
+        await this.#deliver(resultOf(failure(tooLarge(bytes, null))).body);
+      }
     }
     return delivered;
   }
@@ -157,20 +188,24 @@ export class RunningJob {
         progress: (report) => this.#progress.report(report),
         maxOutputBytes: this.#limit - ENVELOPE_BYTES,
       });
-      return this.#fitting(resultOf(output));
+      return this.#resultOf(output);
     } catch (error) {
       const { key } = platform;
       const told = key.redactError(error);
       if (this.isWanted) this.#observe({ type: 'handler-threw', id: this.id, error: told });
-      return this.#fitting(failureOf(key.redact(messageOf(error))));
+      return this.#resultOf(failure(key.redact(messageOf(error))));
     }
   }
 
-  #fitting(result: Result): Result {
+  /** What is posted for an output, or for the lack of one that fits. It is to be kept. */
+  #resultOf(given: unknown): Result {
+    const result = resultOf(given);
     const bytes = result.body.length;
-    if (bytes <= this.#limit) return result;
-    this.#observe({ type: 'oversized', id: this.id, bytes, limit: this.#limit });
-    return tooLarge(bytes, this.#limit);
+    const fits = bytes <= this.#limit;
+    if (!fits) this.#observe({ type: 'oversized', id: this.id, bytes, limit: this.#limit });
+    const output = fits ? given : failure(tooLarge(bytes, this.#limit));
+    if (!this.#options.owed) this.#toKeep = { output };
+    return fits ? result : resultOf(output);
   }
 
   #deliver(body: Buffer): Promise<Delivered> {
@@ -178,10 +213,18 @@ export class RunningJob {
       jobId: this.id,
       url: this.#url,
       body,
-      timing: this.#options.timing,
+      timing: { ...this.#options.timing, deliverMs: this.#deliverMs },
       unwanted: this.#unwanted.signal,
+      mayHaveArrived: this.#options.owed !== undefined,
       onRetry: (retry) => this.#observe({ type: 'delivery-retried', id: this.id, ...retry }),
     });
+  }
+
+  /** How long the result is offered to the platform, from now on. */
+  get #deliverMs(): number {
+    const { owed, timing } = this.#options;
+    if (!owed) return timing.deliverMs;
+    return Math.max(0, timing.deliverMs - owed.ageMs - (performance.now() - this.#since));
   }
 
   get #observe(): Observer {
@@ -198,9 +241,7 @@ function messageOf(error: unknown): string {
   }
 }
 
-function tooLarge(bytes: number, limit: number | null): Result {
+function tooLarge(bytes: number, limit: number | null): string {
   const most = limit === null ? 'more than the platform takes' : `the platform takes ${limit}`;
-  return failureOf(
-    `The result has ${bytes} bytes, ${most}: ask for less, or have it uploaded and get its URL.`,
-  );
+  return `The result has ${bytes} bytes, ${most}: ask for less, or have it uploaded and get its URL.`;
 }

@@ -9,6 +9,8 @@ export type Taken =
   /** `waitMs`: how long to wait before the next try; null leaves it to us. */
   | { kind: 'failed'; error: string; waitMs: number | null };
 
+export type TakenJobs = Extract<Taken, { kind: 'jobs' }>;
+
 /** What came in a job's place. */
 export interface Malformed {
   readonly id: string | null;

@@ -1,6 +1,5 @@
-import { pause } from './awake.ts';
 import { Backlog } from './backlog.ts';
-import { Backoff } from './backoff.ts';
+import { BoundedOutbox } from './bounded-outbox.ts';
 import { Change } from './change.ts';
 import { type Counts, count, noCounts } from './counts.ts';
 import { type EndReason, forgiving, type Observer, type WorkerEvent } from './events.ts';
@@ -9,19 +8,23 @@ import { HttpClient } from './http.ts';
 import { JobTable } from './job-table.ts';
 import {
   LIMITS,
+  type Limits,
   TIMING,
   type Timing,
   USER_AGENT,
   WIRE_VERSION,
   type WorkerOptions,
 } from './options.ts';
+import type { Owed } from './outbox.ts';
 import { Pinger } from './ping.ts';
 import { canBatch, type Platform, takeUrlFor } from './platform.ts';
+import { Recovery } from './recovery.ts';
 import type { Result } from './result.ts';
 import { RunningJob } from './running-job.ts';
 import { Shutdown } from './shutdown.ts';
 import { watchStopSignals } from './stop-signals.ts';
-import { type Malformed, type Taken, takeJobs } from './take.ts';
+import { type Malformed, type Taken, type TakenJobs, takeJobs } from './take.ts';
+import { keepTaking } from './taking.ts';
 
 /** How a worker ended. */
 export interface Ending {
@@ -34,6 +37,7 @@ export class RunPodWorker {
   readonly #options: WorkerOptions;
   readonly #platform: Platform;
   readonly #timing: Timing;
+  readonly #limits: Limits;
   #concurrency: number;
   readonly #observer: Observer;
   readonly #client: HttpClient;
@@ -44,6 +48,8 @@ export class RunPodWorker {
   readonly #mistakes: unknown[] = [];
   readonly #shutdown: Shutdown;
   readonly #backlog: Backlog;
+  readonly #outbox: BoundedOutbox | null;
+  readonly #recovery: Recovery | null;
   readonly #changed = new Change();
   readonly #over = new AbortController();
   #reason: EndReason = 'stopped';
@@ -59,6 +65,7 @@ export class RunPodWorker {
     this.#options = options;
     this.#platform = platform;
     this.#timing = { ...TIMING, ...options.timing };
+    this.#limits = { ...LIMITS, ...options.limits };
     this.#shutdown = new Shutdown(this.#timing, this.#jobs);
     this.#backlog = new Backlog(options);
     this.#concurrency = checked(options.concurrency ?? 1);
@@ -68,6 +75,9 @@ export class RunPodWorker {
       tell(event);
     };
     const observer = this.#observer;
+    const { outbox } = options;
+    this.#outbox = outbox ? new BoundedOutbox(outbox, this.#timing.outboxMs, observer) : null;
+    this.#recovery = this.#outbox && this.#newRecovery(this.#outbox);
     const onThaw = (afterMs: number) => observer({ type: 'thawed', afterMs });
     this.#client = new HttpClient(platform.key, userAgent, onThaw);
     const { ping } = platform;
@@ -88,8 +98,12 @@ export class RunPodWorker {
     this.#started = true;
     this.#pinger?.start();
     const stopSignals = this.#guard(() => this.#watchStopSignals());
+    // Before the first job: the platform may hand out again what is only to be delivered.
+    await this.#guard(async () => await this.#recovery?.look());
+    const recovering = this.#guard(async () => await this.#recovery?.keepLooking());
     await this.#guard(() => this.#takeUntilStopped());
     this.#shutdown.lastJobsTaken();
+    await recovering;
     await this.#jobs.empty();
     this.#over.abort();
     await stopSignals;
@@ -165,27 +179,14 @@ export class RunPodWorker {
   }
 
   async #takeUntilStopped(): Promise<void> {
-    const afterFailure = new Backoff(this.#timing.takePace);
-    const afterNothing = new Backoff(this.#timing.emptyPace);
-    for (let wanted = await this.#slots(); wanted > 0; wanted = await this.#slots()) {
-      const waitMs = await this.#takeOnce(wanted, afterFailure, afterNothing);
-      if (waitMs > 0) await pause(waitMs, this.#shutdown.stopping);
-    }
-  }
-
-  /** @returns how long to wait before the next time. */
-  async #takeOnce(wanted: number, afterFailure: Backoff, afterNothing: Backoff): Promise<number> {
-    const taken = await this.#take(wanted);
-    if (taken.kind === 'failed') {
-      const waitMs = taken.waitMs ?? afterFailure.next();
-      this.#observer({ type: 'take-failed', error: taken.error, waitMs });
-      return waitMs;
-    }
-    afterFailure.reset();
-    if (taken.kind === 'none' && !taken.held) return afterNothing.next();
-    afterNothing.reset();
-    if (taken.kind === 'jobs') this.#accept(taken);
-    return 0;
+    const taking = {
+      slots: () => this.#slots(),
+      take: (wanted: number) => this.#take(wanted),
+      accept: (taken: TakenJobs) => this.#accept(taken),
+      timing: this.#timing,
+      observer: this.#observer,
+    };
+    await keepTaking(taking, this.#shutdown.stopping);
   }
 
   /** Waits until there is something to ask for. @returns how many jobs; 0 when we stop. */
@@ -209,7 +210,7 @@ export class RunPodWorker {
     });
   }
 
-  #accept({ jobs, malformed }: Extract<Taken, { kind: 'jobs' }>): void {
+  #accept({ jobs, malformed }: TakenJobs): void {
     for (const job of jobs) {
       const same = this.#jobs.get(job.id);
       if (same?.isWanted) this.#observer({ type: 'duplicate', id: job.id });
@@ -242,6 +243,15 @@ export class RunPodWorker {
     void this.#see(job, () => job.fail(problem));
   }
 
+  /** Takes on what a former worker has left: there is nothing to run. */
+  #resume(owed: Owed, recovery: Recovery): void {
+    const job = this.#newJob({ id: owed.jobId, input: null }, owed);
+    void this.#see(job, async () => {
+      await recovery.deliver(job, owed, (result) => this.#deliver(job, result));
+      return null;
+    });
+  }
+
   /** Runs the handler when it is the job's turn: the platform may have given more than was asked for. */
   async #run(job: RunningJob): Promise<Result | null> {
     while (this.#running >= this.#concurrency) await this.#changed.next;
@@ -271,14 +281,31 @@ export class RunPodWorker {
     await this.#backlog.during(result, job.deliver(result));
   }
 
-  #newJob(job: Job): RunningJob {
+  #newRecovery(outbox: BoundedOutbox): Recovery {
+    const recovery: Recovery = new Recovery({
+      outbox,
+      jobs: this.#jobs,
+      backlog: this.#backlog,
+      changed: this.#changed,
+      limits: this.#limits,
+      timing: this.#timing,
+      observer: this.#observer,
+      stopping: this.#shutdown.stopping,
+      begin: (owed) => this.#resume(owed, recovery),
+    });
+    return recovery;
+  }
+
+  #newJob(job: Job, owed?: Owed): RunningJob {
     return new RunningJob(job, {
       handler: this.#options.handler,
       platform: this.#platform,
       client: this.#client,
-      limits: { ...LIMITS, ...this.#options.limits },
+      limits: this.#limits,
       timing: this.#timing,
       observer: this.#observer,
+      outbox: this.#outbox,
+      owed,
     });
   }
 

@@ -11,6 +11,7 @@ const LEVELS: Record<WorkerEvent['type'], 'debug' | 'info' | 'warn' | 'error'> =
   stopped: 'info',
   thawed: 'info',
   stopping: 'info',
+  recovered: 'info',
   malformed: 'warn',
   aborted: 'warn',
   abandoned: 'warn',
@@ -20,8 +21,12 @@ const LEVELS: Record<WorkerEvent['type'], 'debug' | 'info' | 'warn' | 'error'> =
   'take-failed': 'warn',
   'stop-poll-failed': 'warn',
   'ping-failed': 'warn',
+  'keep-failed': 'warn',
+  'forget-failed': 'warn',
+  'recover-failed': 'warn',
   'handler-threw': 'error',
   dropped: 'error',
+  expired: 'error',
   unfit: 'error',
 };
 

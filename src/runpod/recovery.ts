@@ -1,0 +1,103 @@
+import { pause } from './awake.ts';
+import type { Backlog } from './backlog.ts';
+import type { BoundedOutbox } from './bounded-outbox.ts';
+import type { Change } from './change.ts';
+import type { Observer } from './events.ts';
+import type { JobTable } from './job-table.ts';
+import { bodyLimit, ENVELOPE_BYTES, type Limits, type Timing } from './options.ts';
+import type { Owed } from './outbox.ts';
+import type { Result } from './result.ts';
+import type { RunningJob } from './running-job.ts';
+
+/** Jobs of former workers that are taken on at once: each is in every ping, whose URL has an end. */
+const MAX_JOBS = 100;
+
+interface RecoveryOptions {
+  readonly outbox: BoundedOutbox;
+  readonly jobs: JobTable;
+  readonly backlog: Backlog;
+  readonly changed: Change;
+  readonly limits: Limits;
+  readonly timing: Timing;
+  readonly observer: Observer;
+  /** No more results are taken over. */
+  readonly stopping: AbortSignal;
+  /** Takes a job on of which the result is there. */
+  readonly begin: (owed: Owed) => void;
+}
+
+/** Has what former workers have left delivered as if it were our own, while the platform would take it. */
+export class Recovery {
+  readonly #options: RecoveryOptions;
+  /** Resolves when the last of those that wait has had its turn. */
+  #turn: Promise<void> = Promise.resolve();
+
+  constructor(options: RecoveryOptions) {
+    this.#options = options;
+  }
+
+  /** Looks again and again, until we stop. */
+  async keepLooking(): Promise<void> {
+    const { stopping, timing } = this.#options;
+    while (!stopping.aborted) {
+      await pause(timing.recoverMs, stopping);
+      await this.look();
+    }
+  }
+
+  /** Takes on what there is. */
+  async look(): Promise<void> {
+    const { jobs, outbox, stopping, timing, begin } = this.#options;
+    if (stopping.aborted) return;
+    for (const owed of await outbox.owed()) {
+      if (stopping.aborted || jobs.size >= MAX_JOBS) return;
+      if (jobs.get(owed.jobId)) continue; // it is in hand, and forgotten with that
+      if (owed.ageMs < timing.deliverMs) begin(owed);
+      else await this.#expire(owed);
+    }
+  }
+
+  /**
+   * Reads a result when it is its turn, and delivers it. All of them may be large: they are read one after the other,
+   * and while less than half of the backlog's room is taken, so that our own jobs go on.
+   *
+   * @param deliver counts the result in the backlog at once.
+   */
+  async deliver(
+    job: RunningJob,
+    owed: Owed,
+    deliver: (result: Result) => Promise<void>,
+  ): Promise<void> {
+    const before = this.#turn;
+    const { promise, resolve: next } = Promise.withResolvers<void>();
+    this.#turn = promise;
+    let delivered: Promise<void> | undefined;
+    try {
+      await before;
+      const result = await this.#read(job, owed);
+      if (result) delivered = deliver(result);
+    } finally {
+      next();
+    }
+    await delivered;
+  }
+
+  /** @returns null when it is not to be delivered, or not by us. */
+  async #read(job: RunningJob, owed: Owed): Promise<Result | null> {
+    const { backlog, changed, limits, outbox, stopping } = this.#options;
+    while (backlog.isHalfFull && job.isWanted && !stopping.aborted) await changed.next;
+    if (!job.isWanted) {
+      await outbox.forget(job.id);
+      return null;
+    }
+    if (stopping.aborted) return null; // whoever comes after us finds it
+    const kept = await outbox.read(owed, bodyLimit(job.id, limits) - ENVELOPE_BYTES);
+    return kept && job.resume(owed, kept.output);
+  }
+
+  async #expire({ jobId, workerId, ageMs }: Owed): Promise<void> {
+    const { observer, outbox } = this.#options;
+    observer({ type: 'expired', id: jobId, worker: workerId, ageMs });
+    await outbox.forget(jobId);
+  }
+}
