@@ -8,6 +8,7 @@ import { readdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promis
 import path from 'node:path';
 import { APP_ROOT } from '../app.ts';
 import type { Config } from '../config.ts';
+import { clockOf } from '../storage/clock.ts';
 import { writeWhole } from '../storage/files.ts';
 import { isGone, type Owner, thisProcess } from './owner.ts';
 import type { Made } from './step.ts';
@@ -99,15 +100,4 @@ async function holderOf(file: string, now: number): Promise<Owner | null> {
   }
   await rm(file, { force: true });
   return null;
-}
-
-/** The time by the volume's own clock, which need not be ours. */
-async function clockOf(dir: string): Promise<number> {
-  const probe = path.join(dir, `.${randomUUID()}.partial`);
-  await writeFile(probe, '');
-  try {
-    return (await stat(probe)).mtimeMs;
-  } finally {
-    await rm(probe, { force: true });
-  }
 }

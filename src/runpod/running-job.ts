@@ -130,15 +130,16 @@ export class RunningJob {
 
   /** Delivers what `run`, `fail` or `resume` gave. It is kept until nothing is left to be done for it. */
   async deliver(result: Result): Promise<Delivered> {
-    const toKeep = this.#toKeep;
-    this.#toKeep = null;
-    await Promise.all([
-      this.#progress.end(),
-      toKeep && this.#options.outbox?.keep(this.id, toKeep.output),
-    ]);
+    await Promise.all([this.#progress.end(), this.#keep()]);
     const delivered = await this.#deliverAndTell(result);
     await this.#options.outbox?.forget(this.id);
     return delivered;
+  }
+
+  async #keep(): Promise<void> {
+    const toKeep = this.#toKeep;
+    this.#toKeep = null;
+    if (toKeep) await this.#options.outbox?.keep(this.id, toKeep.output);
   }
 
   async #deliverAndTell(result: Result): Promise<Delivered> {

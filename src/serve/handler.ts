@@ -1,8 +1,8 @@
 import { asLotusError, LotusError } from '../errors.ts';
 import type { Answer } from '../job/answer.ts';
+import { fitAnswer } from '../job/fit.ts';
 import type { Log } from '../log.ts';
 import { type Handler, type Job, JobStopped } from '../runpod/handler.ts';
-import { fitAnswer } from './fit.ts';
 
 interface HandlerOptions {
   /** Runs a job; throws what the caller is to be told. */

@@ -1,7 +1,10 @@
 import { isCancelled, messageOf, SetupError } from '../errors.ts';
 import type { Handler } from '../runpod/handler.ts';
+import type { Outbox } from '../runpod/outbox.ts';
 import type { Platform } from '../runpod/platform.ts';
 import { RunPodWorker } from '../runpod/worker.ts';
+import { endpointName } from '../spool/endpoint.ts';
+import { Spool } from '../spool/spool.ts';
 import type { Model } from '../worker/model.ts';
 import { logEvents } from './events.ts';
 import { concurrencyFor, type Service, warnWithoutKey, withModel } from './serve.ts';
@@ -18,7 +21,10 @@ export async function serveQueue(platform: Platform, service: Service): Promise<
   try {
     return await withModel(service, async (model, handler) => {
       isServing = true;
-      return await takeJobs(newWorker(platform, service, handler), platform, model, service);
+      return await withSpool(platform, service, async (spool) => {
+        const worker = newWorker(platform, service, handler, spool);
+        return await takeJobs(worker, platform, model, service);
+      });
     });
   } catch (error) {
     if (!isServing && !isCancelled(error)) await tellUnfit(platform, service, error);
@@ -50,17 +56,39 @@ async function takeJobs(
   return reason === 'unfit' ? 1 : 0;
 }
 
+/** What results outlive this worker in. It is not ours before we deliver: until then another may do that. */
+async function withSpool<T>(
+  platform: Platform,
+  { config, log }: Service,
+  use: (spool: Spool) => Promise<T>,
+): Promise<T> {
+  const { workerId } = platform;
+  const { workspace } = config;
+  const spool = new Spool({ workspace, endpoint: endpointName(platform), workerId, log });
+  try {
+    return await use(spool);
+  } finally {
+    await spool.close();
+  }
+}
+
 /** Tell the platform that this worker will never take a job, and why. */
 async function tellUnfit(platform: Platform, service: Service, error: unknown): Promise<void> {
   const worker = newWorker(platform, service, () => Promise.reject(error));
   await worker.unfit(error instanceof SetupError ? 'setup' : 'model', messageOf(error));
 }
 
-function newWorker(platform: Platform, service: Service, handler: Handler): RunPodWorker {
+function newWorker(
+  platform: Platform,
+  service: Service,
+  handler: Handler,
+  outbox?: Outbox,
+): RunPodWorker {
   const { config, log } = service;
   return new RunPodWorker({
     platform,
     handler,
+    ...(outbox && { outbox }),
     concurrency: concurrencyFor(service, 1),
     limits: config.answerLimits,
     timing: { graceMs: config.shutdownGraceMs },

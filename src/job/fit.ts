@@ -1,5 +1,5 @@
 import { LotusError } from '../errors.ts';
-import type { Answer } from '../job/answer.ts';
+import type { Answer } from './answer.ts';
 
 /**
  * An answer as it may go out: one that is larger than the platform takes goes without its picture, which is saved, and

@@ -1,0 +1,49 @@
+import { lstat, mkdir, realpath } from 'node:fs/promises';
+import path from 'node:path';
+
+/** Where a workspace's pictures lie. */
+const OUTPUTS = 'output_images';
+
+/**
+ * The folder of a workspace's pictures, which is made where it is missing. It may be a link, but only to a place inside
+ * of the workspace: whoever can put a link onto a volume must not have files written and removed elsewhere.
+ *
+ * @returns its path without links.
+ * @throws an error that says so, or the system's.
+ */
+export async function outputFolder(workspace: string): Promise<string> {
+  const dir = path.join(workspace, OUTPUTS);
+  await mkdir(dir, { recursive: true });
+  const [root, real] = await Promise.all([realpath(workspace), realpath(dir)]);
+  if (real.startsWith(`${root}${path.sep}`)) return real;
+  throw new Error(`${dir} leads to ${real}, which is outside of ${root}: nothing is done there`);
+}
+
+/**
+ * A folder below another, made level by level, none of which is a link.
+ *
+ * @param root without links.
+ * @throws an error that names the level that is none of ours, or the system's.
+ */
+export async function folderBelow(root: string, ...names: string[]): Promise<string> {
+  const dir = path.join(root, ...names);
+  if (await isReal(dir)) return dir;
+  let level = root;
+  for (const name of names) {
+    level = path.join(level, name);
+    await mkdir(level).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error;
+    });
+    if ((await lstat(level)).isDirectory()) continue;
+    throw new Error(`${level} is no folder of ours, but a link or a file: remove it`);
+  }
+  return dir;
+}
+
+/** Whether there is something at a path without links on the way to it or in its place. */
+export async function isReal(file: string): Promise<boolean> {
+  return await realpath(file).then(
+    (real) => real === file,
+    () => false,
+  );
+}

@@ -1,0 +1,389 @@
+import {
+  chmod,
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  truncate,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
+import path from 'node:path';
+import { execa } from 'execa';
+import { describe, expect, it } from 'vitest';
+import type { Owed } from '../../src/runpod/outbox.ts';
+import { filesBelow, savedAnswer, spoolIn, workspaceOfTest } from './rig.ts';
+
+const NO_LIMIT = 1e9;
+
+/** What a worker after this one would deliver. */
+async function outputsOf(owed: readonly Owed[], limit = NO_LIMIT): Promise<unknown[]> {
+  return await Promise.all(owed.map(async (one) => (await one.read(limit))?.output));
+}
+
+/** A file's time, so long ago. */
+async function age(file: string, seconds: number): Promise<void> {
+  const at = Date.now() / 1000 - seconds;
+  await utimes(file, at, at);
+}
+
+describe('a result that was kept', () => {
+  it('is given back to the byte to the worker of the same name after it, picture and all', async () => {
+    const { workspace, outputs } = await workspaceOfTest();
+    const answer = await savedAnswer(outputs, 'job-1');
+    await spoolIn(workspace).keep({ jobId: 'job-1', output: answer });
+    const owed = await spoolIn(workspace).owed();
+    expect(owed).toMatchObject([{ jobId: 'job-1', workerId: 'worker1' }]);
+    expect(owed[0]?.ageMs).toBeLessThan(60_000);
+    expect(JSON.stringify(await outputsOf(owed))).toBe(JSON.stringify([answer]));
+  });
+
+  it('is a small record without the picture, and without anything that is secret', async () => {
+    const { workspace, outputs, spool } = await workspaceOfTest();
+    const answer = await savedAnswer(outputs, 'a', Buffer.alloc(300_000, 7));
+    await spoolIn(workspace).keep({ jobId: 'a', output: answer });
+    const text = await readFile(path.join(spool, 'ep1', 'worker1', 'a.json'), 'utf8');
+    expect(JSON.parse(text)).toEqual({
+      version: 1,
+      job: 'a',
+      worker: 'worker1',
+      output: { ...answer, image_base64: null },
+      picture: { name: 'a.png', sha256: expect.stringMatching(/^[0-9a-f]{64}$/) },
+    });
+    expect(text.length).toBeLessThan(1_000);
+  });
+
+  it('is a failure as well as a map', async () => {
+    const { workspace } = await workspaceOfTest();
+    const failure = { error: 'Unauthorized', status: 401, code: 'unauthorized' };
+    await spoolIn(workspace).keep({ jobId: 'a', output: failure });
+    expect(await outputsOf(await spoolIn(workspace).owed())).toEqual([failure]);
+  });
+
+  it('is not owed by the worker that has it in hand, and gone when that forgets it', async () => {
+    const { workspace, spool } = await workspaceOfTest();
+    const ours = spoolIn(workspace);
+    await ours.keep({ jobId: 'a', output: 1 });
+    expect(await ours.owed()).toEqual([]);
+    await ours.forget('a');
+    await ours.forget('never kept');
+    expect(await filesBelow(spool)).toEqual([]);
+    await ours.close();
+    expect(await readdir(spool)).toEqual([]);
+  });
+
+  it('is replaced by a later one of the same job', async () => {
+    const { workspace } = await workspaceOfTest();
+    const ours = spoolIn(workspace);
+    await ours.keep({ jobId: 'a', output: 1 });
+    await ours.keep({ jobId: 'a', output: 2 });
+    expect(await outputsOf(await spoolIn(workspace).owed())).toEqual([2]);
+  });
+
+  it.each(['../../evil', '.hidden', 'a/b', '\u0000', 'x'.repeat(500), 'CON', 'beat', 'é'])(
+    'lies in its folder, whatever its job is called: %j',
+    async (jobId) => {
+      const { workspace, spool } = await workspaceOfTest();
+      await spoolIn(workspace, { workerId: jobId }).keep({ jobId, output: 1 });
+      const files = await filesBelow(spool);
+      expect(files).toHaveLength(1);
+      expect(files[0]?.split(path.sep)).toHaveLength(3);
+      const owed = await spoolIn(workspace, { workerId: jobId }).owed();
+      expect(owed).toMatchObject([{ jobId, workerId: jobId }]);
+    },
+  );
+
+  it('is refused when its record is larger than any of ours', async () => {
+    const { workspace, spool } = await workspaceOfTest();
+    const kept = spoolIn(workspace).keep({ jobId: 'a', output: 'x'.repeat(70_000) });
+    await expect(kept).rejects.toThrow(/its record has 70\d+ bytes/);
+    expect(await readdir(path.dirname(spool))).toEqual([]);
+  });
+
+  it('is as old as the volume says', async () => {
+    const { workspace, spool } = await workspaceOfTest();
+    await spoolIn(workspace).keep({ jobId: 'old', output: 1 });
+    await spoolIn(workspace).keep({ jobId: 'new', output: 2 });
+    await age(path.join(spool, 'ep1', 'worker1', 'old.json'), 600);
+    const owed = await spoolIn(workspace).owed();
+    expect(owed.map(({ jobId }) => jobId)).toEqual(['old', 'new']);
+    expect(owed[0]?.ageMs).toBeGreaterThan(590_000);
+    expect(owed[0]?.ageMs).toBeLessThan(700_000);
+  });
+});
+
+describe('a picture that is not as it was', () => {
+  async function readWithPicture(spoil: (picture: string) => Promise<unknown>, limit = NO_LIMIT) {
+    const { workspace, outputs } = await workspaceOfTest();
+    const answer = await savedAnswer(outputs, 'a', Buffer.alloc(30_000, 7));
+    await spoolIn(workspace).keep({ jobId: 'a', output: answer });
+    await spoil(answer.file_path);
+    const [output] = await outputsOf(await spoolIn(workspace).owed(), limit);
+    return output as typeof answer;
+  }
+
+  it.each([
+    ['is gone', (file: string) => rm(file), /picture is gone/],
+    ['has other bytes', (file: string) => writeFile(file, 'other'), /picture has changed/],
+    ['is cut off', (file: string) => truncate(file, 10), /picture has changed/],
+    ['is a folder now', (file: string) => rm(file).then(() => mkdir(file)), /cannot be read/],
+    ['is huge', (file: string) => truncate(file, 200_000_000), /cannot be read/],
+    [
+      'is a link to another',
+      (file: string) => rename(file, `${file}.x`).then(() => symlink(`${file}.x`, file)),
+      /cannot be read \(ELOOP\)/,
+    ],
+    ['is a pipe', (file: string) => rm(file).then(() => execa('mkfifo', [file])), /cannot be read/],
+  ])('%s: the rest of the answer goes out, and says so', async (_what, spoil, why) => {
+    const answer = await readWithPicture(spoil);
+    expect(answer).toMatchObject({ image_base64: null, min: 0.25 });
+    expect(answer.warnings).toEqual(['one', expect.stringMatching(why)]);
+  });
+
+  it('is left out where it does not fit, as in a first delivery', async () => {
+    const answer = await readWithPicture(async () => {}, 5_000);
+    expect(answer.image_base64).toBeNull();
+    expect(answer.warnings).toEqual(['one', expect.stringContaining('at most 5000 are taken')]);
+  });
+
+  it('was never saved: the rest is kept all the same', async () => {
+    const { workspace } = await workspaceOfTest();
+    const output = { image_base64: 'AAAA', file_path: null, warnings: [] };
+    await spoolIn(workspace).keep({ jobId: 'a', output });
+    expect(await outputsOf(await spoolIn(workspace).owed())).toMatchObject([
+      { image_base64: null, warnings: [expect.stringContaining('was never saved')] },
+    ]);
+  });
+});
+
+describe('a worker that is gone', () => {
+  const QUICK = { timing: { beat: 1e6, gone: 60_000 } };
+
+  /** One that has kept a result and beats no more. */
+  async function gone(workspace: string, workerId = 'former', jobId = 'a', endpoint = 'ep1') {
+    await spoolIn(workspace, { workerId, endpoint, ...QUICK }).keep({ jobId, output: jobId });
+    const dir = path.join(workspace, 'output_images', '.spool', endpoint, workerId);
+    await writeFile(path.join(dir, 'beat'), '');
+    await age(path.join(dir, 'beat'), 61);
+    return dir;
+  }
+
+  it('leaves what it owes to the first that looks, in its own name, and no folder', async () => {
+    const { workspace, spool } = await workspaceOfTest();
+    const dir = await gone(workspace);
+    const taker = spoolIn(workspace, { workerId: 'taker' });
+    const owed = await taker.owed();
+    expect(owed).toMatchObject([{ jobId: 'a', workerId: 'former' }]);
+    expect(await outputsOf(owed)).toEqual(['a']);
+    await expect(lstat(dir)).rejects.toThrow('ENOENT');
+    await taker.forget('a');
+    expect(await taker.owed()).toEqual([]);
+    await taker.close();
+    expect(await readdir(spool)).toEqual([]);
+  });
+
+  it('is not one whose beat is young, nor one that has none yet', async () => {
+    const { workspace } = await workspaceOfTest();
+    const dir = await gone(workspace);
+    await age(path.join(dir, 'beat'), 50);
+    await spoolIn(workspace, { workerId: 'new' }).keep({ jobId: 'b', output: 'b' });
+    expect(await spoolIn(workspace, { workerId: 'taker' }).owed()).toEqual([]);
+  });
+
+  it('is not one that beats', async () => {
+    const { workspace } = await workspaceOfTest();
+    const alive = spoolIn(workspace, { workerId: 'alive', timing: { beat: 20 } });
+    await alive.keep({ jobId: 'a', output: 1 });
+    const beat = path.join(workspace, 'output_images', '.spool', 'ep1', 'alive', 'beat');
+    await age(beat, 0).catch(() => {}); // there is one soon
+    await expect
+      .poll(() =>
+        lstat(beat).then(
+          () => true,
+          () => false,
+        ),
+      )
+      .toBe(true);
+    await age(beat, 1_000);
+    const old = (await lstat(beat)).mtimeMs;
+    await expect.poll(async () => (await lstat(beat)).mtimeMs).toBeGreaterThan(old + 900_000);
+    expect(await spoolIn(workspace, { workerId: 'taker' }).owed()).toEqual([]);
+  });
+
+  it('is known at once when it has ended in order', async () => {
+    const { workspace } = await workspaceOfTest();
+    const former = spoolIn(workspace, { workerId: 'former' });
+    await former.keep({ jobId: 'a', output: 1 });
+    await former.close();
+    expect(await spoolIn(workspace, { workerId: 'taker' }).owed()).toMatchObject([{ jobId: 'a' }]);
+  });
+
+  it('is taken over by one of several that look at the same time', async () => {
+    const { workspace } = await workspaceOfTest();
+    const ids = Array.from({ length: 20 }, (_, i) => `former-${i}`);
+    for (const id of ids) await gone(workspace, id, `job-${id}`);
+    const takers = ['t1', 't2', 't3'].map((workerId) => spoolIn(workspace, { workerId }));
+    const owed = await Promise.all(takers.map((taker) => taker.owed()));
+    const found = owed.flat().map(({ jobId }) => jobId);
+    expect(found.sort()).toEqual(ids.map((id) => `job-${id}`).sort());
+  });
+
+  it('leaves what it had taken over itself, too', async () => {
+    const { workspace, spool } = await workspaceOfTest();
+    await gone(workspace);
+    for (const workerId of ['second', 'third', 'fourth']) {
+      const taker = spoolIn(workspace, { workerId, ...QUICK });
+      await expect.poll(() => taker.owed()).toMatchObject([{ jobId: 'a', workerId: 'former' }]);
+      await age(path.join(spool, 'ep1', workerId, 'beat'), 61);
+    }
+    const last = spoolIn(workspace, { workerId: 'last' });
+    await expect.poll(() => last.owed()).toMatchObject([{ jobId: 'a' }]);
+    await last.forget('a');
+    await expect.poll(() => last.owed().then(() => filesBelow(spool))).toEqual([]);
+    await last.close();
+    await expect.poll(() => readdir(spool)).toEqual([]);
+  });
+
+  it('of another endpoint is none of ours', async () => {
+    const { workspace } = await workspaceOfTest();
+    await gone(workspace, 'former', 'a', 'ep2');
+    expect(await spoolIn(workspace, { workerId: 'taker' }).owed()).toEqual([]);
+  });
+
+  it('that was only frozen does no harm when it goes on', async () => {
+    const { workspace, spool } = await workspaceOfTest();
+    const frozen = spoolIn(workspace, { workerId: 'frozen', ...QUICK });
+    await frozen.keep({ jobId: 'a', output: 'a' });
+    await frozen.owed(); // and so it beats
+    await age(path.join(spool, 'ep1', 'frozen', 'beat'), 61);
+    const taker = spoolIn(workspace, { workerId: 'taker' });
+    expect(await taker.owed()).toMatchObject([{ jobId: 'a' }]);
+    await frozen.keep({ jobId: 'b', output: 'b' });
+    await frozen.forget('a');
+    expect(await frozen.owed()).toEqual([]);
+    expect(await taker.owed()).toMatchObject([{ jobId: 'a' }]);
+    await frozen.forget('b');
+    await taker.forget('a');
+    expect(await filesBelow(spool)).toEqual([]);
+  });
+});
+
+describe('what is no record', () => {
+  it.each([
+    ['garbage', (file: string) => writeFile(file, 'garbage')],
+    ['nothing', (file: string) => writeFile(file, '')],
+    ['half of one', (file: string) => truncate(file, 40)],
+    ['another JSON', (file: string) => writeFile(file, '{"version":1,"job":7}')],
+    ['too large', (file: string) => truncate(file, 1e9)],
+    ['a path in the place of a picture', (file: string) => writeFile(file, WITH_PATH)],
+    ['a link', (file: string) => rename(file, `${file}.x`).then(() => symlink(`${file}.x`, file))],
+    ['a pipe', (file: string) => rm(file).then(() => execa('mkfifo', [file]))],
+  ])('is removed and logged, and the others are found: %s', async (_what, spoil) => {
+    const { workspace, spool } = await workspaceOfTest();
+    const former = spoolIn(workspace);
+    await former.keep({ jobId: 'bad', output: { a: 1 } });
+    await former.keep({ jobId: 'good', output: 1 });
+    const file = path.join(spool, 'ep1', 'worker1', 'bad.json');
+    await spoil(file);
+    const after = spoolIn(workspace);
+    expect(await after.owed()).toMatchObject([{ jobId: 'good' }]);
+    expect(after.lines).toMatchObject([{ file, msg: 'a kept result is damaged: removed' }]);
+    await expect(lstat(file)).rejects.toThrow('ENOENT');
+  });
+
+  it('is left alone when a later version has written it, or when it is a folder', async () => {
+    const { workspace, spool } = await workspaceOfTest();
+    const dir = path.join(spool, 'ep1', 'worker1');
+    await mkdir(path.join(dir, 'folder.json'), { recursive: true });
+    await writeFile(path.join(dir, 'later.json'), '{"version":2,"what":"ever"}');
+    const after = spoolIn(workspace);
+    expect([await after.owed(), after.lines]).toEqual([[], []]);
+    expect(await readdir(dir)).toEqual(['beat', 'folder.json', 'later.json']);
+  });
+
+  it('is removed when it is half written and old', async () => {
+    const { workspace, spool } = await workspaceOfTest();
+    const dir = path.join(spool, 'ep1', 'worker1');
+    const names = ['a', 'b'].map((c) => `.${c.repeat(8)}-0000-0000-0000-000000000000.partial`);
+    await mkdir(dir, { recursive: true });
+    for (const name of names) await writeFile(path.join(dir, name), 'half');
+    await age(path.join(dir, String(names[0])), 61);
+    await spoolIn(workspace).owed();
+    expect(await filesBelow(dir)).toEqual([names[1]]);
+  });
+});
+
+const WITH_PATH = JSON.stringify({
+  version: 1,
+  job: 'bad',
+  worker: 'w',
+  output: {},
+  picture: { name: '../../../etc/passwd', sha256: '0'.repeat(64) },
+});
+
+describe('a link', () => {
+  it.each([
+    ['the folder of pictures', []],
+    ['the spool', ['.spool']],
+    ["an endpoint's folder", ['.spool', 'ep1']],
+    ["a worker's folder", ['.spool', 'ep1', 'worker1']],
+  ])('in the place of %s is not followed', async (_what, names) => {
+    const { workspace, outputs } = await workspaceOfTest();
+    const outside = (await workspaceOfTest()).workspace;
+    await writeFile(path.join(outside, 'a.json'), 'of somebody else');
+    const place = path.join(outputs, ...names);
+    await rm(place, { recursive: true, force: true });
+    await mkdir(path.dirname(place), { recursive: true });
+    await symlink(outside, place);
+    const spool = spoolIn(workspace);
+    await expect(spool.keep({ jobId: 'a', output: 1 })).rejects.toThrow(
+      /outside of|no folder of ours/,
+    );
+    await expect(spool.owed()).rejects.toThrow(/outside of|no folder of ours/);
+    await expect(spool.forget('a')).rejects.toThrow();
+    await spool.close();
+    expect(await readdir(outside)).toEqual(['a.json', 'output_images']);
+    expect(await readFile(path.join(outside, 'a.json'), 'utf8')).toBe('of somebody else');
+  });
+
+  it('in the place of a neighbour is neither taken over nor followed', async () => {
+    const { workspace, spool } = await workspaceOfTest();
+    const outside = (await workspaceOfTest()).workspace;
+    await mkdir(path.join(spool, 'ep1'), { recursive: true });
+    await symlink(outside, path.join(spool, 'ep1', 'neighbour'));
+    expect(await spoolIn(workspace).owed()).toEqual([]);
+    expect(await readdir(outside)).toEqual(['output_images']);
+  });
+
+  it('to another folder of the workspace is a fine place for pictures', async () => {
+    const { workspace, outputs } = await workspaceOfTest();
+    await rename(outputs, path.join(workspace, 'elsewhere'));
+    await symlink('elsewhere', outputs);
+    const answer = await savedAnswer(outputs, 'a');
+    await spoolIn(workspace).keep({ jobId: 'a', output: answer });
+    expect(await outputsOf(await spoolIn(workspace).owed())).toEqual([answer]);
+  });
+});
+
+describe('a record that cannot be removed', () => {
+  it('is not delivered again by the worker that is done with it, and removed when that is possible', async () => {
+    const { workspace, spool } = await workspaceOfTest();
+    await spoolIn(workspace).keep({ jobId: 'a', output: 1 });
+    const after = spoolIn(workspace);
+    expect(await after.owed()).toHaveLength(1);
+    const dir = path.join(spool, 'ep1', 'worker1');
+    const file = path.join(dir, 'a.json');
+    // Not by its mode: the tests may run as root.
+    await rm(file);
+    await mkdir(path.join(file, 'in the way'), { recursive: true });
+    await expect(after.forget('a')).rejects.toThrow();
+    await rm(file, { recursive: true });
+    await writeFile(file, '{"version":1,"job":"a","worker":"w","output":1,"picture":null}');
+    expect(await after.owed()).toEqual([]);
+    await chmod(dir, 0o755);
+    expect(await filesBelow(dir)).toEqual([]);
+  });
+});
