@@ -8,6 +8,7 @@ import { type Mount, readMounts } from './mounts.ts';
 import { parseAllowList } from './net/allow.ts';
 import type { FetchPolicy } from './net/fetch.ts';
 import { Secret } from './secret.ts';
+import type { RetentionLimits } from './storage/retention.ts';
 import { findWorkspace, type Workspace } from './workspace.ts';
 
 /** Upstream's commit that everything here was measured against. */
@@ -92,6 +93,19 @@ export const settings = z.object({
   LOTUS_RUNSYNC_LIMIT: bytes.default(20_000_000).meta({
     description:
       "The same for /runsync, whose jobs' ids begin with `sync-`. Default: RunPod's limit",
+  }),
+  LOTUS_OUTPUT_MAX_AGE: z.coerce
+    .number()
+    .min(60)
+    .max(10 * 31_536_000)
+    .optional()
+    .meta({
+      description:
+        'Seconds after which a file in `output_images` is removed, while jobs are served. Default: never',
+    }),
+  LOTUS_OUTPUT_MAX_BYTES: z.coerce.number().int().min(1_000_000).optional().meta({
+    description:
+      'Bytes that the files in `output_images` may have together: beyond that the oldest are removed, while jobs are served. Default: no limit',
   }),
   LOTUS_FLASH_ATTN: z.string().default('auto').meta({
     description:
@@ -235,6 +249,8 @@ export interface Config {
   readonly shutdownGraceMs: number;
   /** Bytes of JSON that an answer may have, by how the job came. */
   readonly answerLimits: { readonly run: number; readonly runsync: number };
+  /** How long what was made is kept, and how much of it. */
+  readonly outputs: RetentionLimits;
   /** `auto`, `off`, or where the wheel is. */
   readonly flashAttn: string;
   readonly model: {
@@ -295,6 +311,10 @@ export function readConfig(env: Environment, mounts: readonly Mount[] = readMoun
     concurrency: set.LOTUS_CONCURRENCY ?? null,
     shutdownGraceMs: set.LOTUS_SHUTDOWN_GRACE * 1000,
     answerLimits: { run: set.LOTUS_RUN_LIMIT, runsync: set.LOTUS_RUNSYNC_LIMIT },
+    outputs: {
+      maxAgeMs: set.LOTUS_OUTPUT_MAX_AGE === undefined ? null : set.LOTUS_OUTPUT_MAX_AGE * 1000,
+      maxBytes: set.LOTUS_OUTPUT_MAX_BYTES ?? null,
+    },
     flashAttn: set.LOTUS_FLASH_ATTN,
     model: readModel(set),
     ...readUpstream(set, workspace),

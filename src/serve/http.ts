@@ -6,6 +6,7 @@ import { jobInputSchema } from '../job/schema.ts';
 import type { Handler } from '../runpod/handler.ts';
 import type { Model } from '../worker/model.ts';
 import type { HttpMode } from './mode.ts';
+import { withSweptOutputs } from './outputs.ts';
 import { concurrencyFor, type Service, warnWithoutKey, withModel } from './serve.ts';
 
 /**
@@ -50,8 +51,10 @@ export async function serveHttp(
       loaded.resolve(handler);
       log.info('taking jobs');
       const over = AbortSignal.any([signal, model.lost]);
-      if (!over.aborted) await once(over, 'abort');
-      await api.close(config.shutdownGraceMs);
+      await withSweptOutputs(service, async () => {
+        if (!over.aborted) await once(over, 'abort');
+        await api.close(config.shutdownGraceMs);
+      });
       return model.lost.aborted ? 1 : 0;
     });
   } catch (error) {

@@ -7,6 +7,7 @@ import { endpointName } from '../spool/endpoint.ts';
 import { Spool } from '../spool/spool.ts';
 import type { Model } from '../worker/model.ts';
 import { logEvents } from './events.ts';
+import { withSweptOutputs } from './outputs.ts';
 import { concurrencyFor, type Service, warnWithoutKey, withModel } from './serve.ts';
 
 /**
@@ -23,7 +24,8 @@ export async function serveQueue(platform: Platform, service: Service): Promise<
       isServing = true;
       return await withSpool(platform, service, async (spool) => {
         const worker = newWorker(platform, service, handler, spool);
-        return await takeJobs(worker, platform, model, service);
+        const take = () => takeJobs(worker, platform, model, service);
+        return await withSweptOutputs(service, take);
       });
     });
   } catch (error) {

@@ -6,13 +6,14 @@ import type { Kept, Outbox, Owed } from '../runpod/outbox.ts';
 import { isHalfWritten, openPlain, writeWhole } from '../storage/files.ts';
 import { folderBelow, isReal, outputFolder } from '../storage/folders.ts';
 import { safeFileName } from '../storage/names.ts';
-import { beat, giveUp, removeBeat } from './beat.ts';
+import { BEAT, beat, giveUp, removeBeat } from './beat.ts';
 import { MAX_RECORD_BYTES, outputOf, parseRecord, type ResultRecord, recordOf } from './record.ts';
 import { isTaken, takeInto, takeOverGone } from './takeover.ts';
 
 /** In the folder of pictures. */
 export const SPOOL = '.spool';
-const EXTENSION = '.json';
+/** What records end in. */
+export const RECORD = '.json';
 
 /** More than one worker can owe; what is beyond it is found when these are delivered. */
 const MAX_RECORDS = 300;
@@ -100,7 +101,8 @@ export class Spool implements Outbox {
   async close(): Promise<void> {
     clearInterval(this.#beating);
     try {
-      const own = await this.#ownFolder();
+      const own = await this.#ownPath();
+      if (!(await isReal(own))) return;
       await this.#records(own, await beat(own));
       if ((await readdir(own)).length > 1) return await giveUp(own);
       await removeBeat(own);
@@ -111,11 +113,19 @@ export class Spool implements Outbox {
     }
   }
 
-  /** Ours, by a path without links; it is made where it is missing, also when it was taken over. */
+  /** Where our folder is, or would be. */
+  async #ownPath(): Promise<string> {
+    return path.join(await outputFolder(this.#options.workspace), ...this.#names);
+  }
+
+  /** It is made where it is missing, also when it was taken over. */
   async #ownFolder(): Promise<string> {
-    const { workspace, endpoint, workerId } = this.#options;
-    const outputs = await outputFolder(workspace);
-    return await folderBelow(outputs, SPOOL, endpoint, safeFileName(workerId));
+    return await folderBelow(await outputFolder(this.#options.workspace), ...this.#names);
+  }
+
+  get #names(): string[] {
+    const { endpoint, workerId } = this.#options;
+    return [SPOOL, endpoint, safeFileName(workerId)];
   }
 
   async #write(name: string, text: string, isAgain = false): Promise<void> {
@@ -137,7 +147,7 @@ export class Spool implements Outbox {
   }
 
   async #removeEverywhere(name: string): Promise<void> {
-    for (const folder of [await this.#ownFolder(), ...this.#taken]) {
+    for (const folder of [await this.#ownPath(), ...this.#taken]) {
       if (await isReal(folder)) await remove(path.join(folder, name));
     }
   }
@@ -167,12 +177,12 @@ export class Spool implements Outbox {
         if (isTaken(name)) await onTaken(file);
       } else if (isHalfWritten(name)) {
         if (await isOlder(file, now - ABANDONED_MS)) await remove(file);
-      } else if (name.endsWith(EXTENSION)) {
+      } else if (name.endsWith(RECORD)) {
         if (this.#done.has(name)) await this.#removeAgain(name, file);
         else if (!this.#inHand.has(name)) found.push(file);
       }
     }
-    const isEmpty = entries.every(({ name }) => name === 'beat');
+    const isEmpty = entries.every(({ name }) => name === BEAT);
     if (isEmpty && isTaken(path.basename(dir))) {
       await removeBeat(dir);
       await rmdir(dir);
@@ -244,7 +254,7 @@ export class Spool implements Outbox {
 }
 
 function nameOf(jobId: string): string {
-  return `${safeFileName(jobId)}${EXTENSION}`;
+  return `${safeFileName(jobId)}${RECORD}`;
 }
 
 async function remove(file: string): Promise<void> {

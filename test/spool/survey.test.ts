@@ -1,0 +1,53 @@
+import { mkdir, readdir, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { owedNames, removeAbandoned } from '../../src/spool/survey.ts';
+import { filesBelow, spoolIn, workspaceOfTest } from './rig.ts';
+
+const DAY_MS = 86_400_000;
+
+describe('what is owed on a volume', () => {
+  it('is what every worker of every endpoint has kept, and what was taken over', async () => {
+    const { workspace, outputs, spool } = await workspaceOfTest();
+    const former = spoolIn(workspace, { workerId: 'former' });
+    await former.keep({ jobId: 'a', output: 1 });
+    await former.close();
+    await spoolIn(workspace, { workerId: 'taker' }).owed();
+    await spoolIn(workspace, { workerId: 'other' }).keep({ jobId: 'b/c', output: 1 });
+    await spoolIn(workspace, { endpoint: 'ep2' }).keep({ jobId: 'd', output: 1 });
+    const names = await owedNames(outputs);
+    expect([...names].sort()).toEqual(['a', expect.stringMatching(/^b_c~[0-9a-f]{12}$/), 'd']);
+    await rm(spool, { recursive: true });
+    expect(await owedNames(outputs)).toEqual(new Set());
+  });
+
+  it('is nothing that a link leads to', async () => {
+    const { outputs, spool } = await workspaceOfTest();
+    const outside = await workspaceOfTest();
+    await writeFile(path.join(outside.outputs, 'a.json'), '');
+    await mkdir(spool);
+    await symlink(outside.outputs, path.join(spool, 'ep1'));
+    expect(await owedNames(outputs)).toEqual(new Set());
+  });
+});
+
+describe('what nobody delivers any more', () => {
+  it('goes after a day, with its folders; what is younger stays, and what is not ours', async () => {
+    const { workspace, outputs, spool } = await workspaceOfTest();
+    await spoolIn(workspace, { endpoint: 'left', workerId: 'w' }).keep({ jobId: 'a', output: 1 });
+    await spoolIn(workspace, { endpoint: 'served' }).keep({ jobId: 'b', output: 1 });
+    await writeFile(path.join(spool, 'left', 'w', 'notes.txt'), '');
+    const old = Date.now() / 1000 - 86_400 - 60;
+    for (const file of ['left/w/a.json', 'left/w/notes.txt', 'left/w', 'left']) {
+      await utimes(path.join(spool, file), old, old);
+    }
+    expect(await removeAbandoned(outputs, Date.now())).toBe(1);
+    expect(await filesBelow(spool)).toEqual(['left/w/notes.txt', 'served/worker1/b.json']);
+    await rm(path.join(spool, 'left', 'w', 'notes.txt'));
+    await removeAbandoned(outputs, Date.now() + DAY_MS / 2); // its folder was written to just now
+    expect(await readdir(spool)).toEqual(['left', 'served']);
+    await removeAbandoned(outputs, Date.now() + DAY_MS + 60_000);
+    await removeAbandoned(outputs, Date.now() + 2 * (DAY_MS + 60_000));
+    expect(await readdir(spool)).toEqual([]);
+  });
+});
