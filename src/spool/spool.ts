@@ -54,6 +54,7 @@ export class Spool implements Outbox {
   /** Folders that were taken over, as of the last look. */
   #taken: readonly string[] = [];
   readonly #told = new Set<string>();
+  #looking: Promise<readonly Owed[]> | null = null;
   #isBeating = false;
 
   constructor(options: SpoolOptions) {
@@ -84,7 +85,15 @@ export class Spool implements Outbox {
     this.#done.delete(name);
   }
 
+  /** One look at a time: the one before may still hang. */
   async owed(): Promise<readonly Owed[]> {
+    this.#looking ??= this.#lookForOwed().finally(() => {
+      this.#looking = null;
+    });
+    return await this.#looking;
+  }
+
+  async #lookForOwed(): Promise<readonly Owed[]> {
     const own = await this.#ownFolder();
     const now = await beat(own);
     for (const error of await takeOverGone(own, now - this.#timing.gone)) this.#tell(error);
@@ -106,7 +115,8 @@ export class Spool implements Outbox {
       await this.#records(own, await beat(own));
       if ((await readdir(own)).length > 1) return await giveUp(own);
       await removeBeat(own);
-      for (let dir = own; path.basename(dir) !== SPOOL; dir = path.dirname(dir)) await rmdir(dir);
+      const [worker, endpoint, spool] = [own, path.dirname(own), path.dirname(path.dirname(own))];
+      for (const dir of [worker, endpoint, spool]) await rmdir(dir);
     } catch (error) {
       const { code = '' } = error as NodeJS.ErrnoException;
       if (code !== 'ENOTEMPTY' && code !== 'ENOENT') this.#tell(error); // somebody else is there

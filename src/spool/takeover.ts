@@ -6,6 +6,9 @@ import { lastBeat } from './beat.ts';
 /** Folders that were other workers' are called so in their taker's. No record is, nor the beat. */
 const TAKEN = 'taken~';
 
+/** So many at a time: a look is not to take long, and another follows. */
+const MAX_TAKEOVERS = 50;
+
 export function isTaken(name: string): boolean {
   return name.startsWith(TAKEN);
 }
@@ -16,17 +19,20 @@ export function isTaken(name: string): boolean {
  *
  * @param own our folder, in that of the endpoint.
  * @param goneBefore a worker that has not beaten since then is gone, by the volume's clock.
- * @returns the errors that are nobody's win.
+ * @returns why some of them could not be taken.
  */
 export async function takeOverGone(own: string, goneBefore: number): Promise<unknown[]> {
   const endpoint = path.dirname(own);
   const errors: unknown[] = [];
+  let takeovers = 0;
   for (const entry of await readdir(endpoint, { withFileTypes: true })) {
     const dir = path.join(endpoint, entry.name);
     if (!entry.isDirectory() || dir === own) continue;
     const at = await lastBeat(dir);
     if (at === null || at >= goneBefore) continue;
     await takeInto(own, dir).catch((error) => errors.push(error));
+    takeovers += 1;
+    if (takeovers === MAX_TAKEOVERS) break;
   }
   return errors;
 }

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import type { Timing } from '../../src/runpod/options.ts';
 import type { Kept, Outbox, Owed } from '../../src/runpod/outbox.ts';
@@ -128,6 +130,29 @@ describe('a result, with an outbox', () => {
     await platform.until(() => of(type).length === 1);
     await end();
     expect(outbox.calls).toEqual(['keep a', 'forget a']);
+  });
+
+  it('is not in memory twice while it waits to be delivered', async () => {
+    setFlagsFromString('--expose-gc');
+    const collectGarbage = runInNewContext('gc') as () => void;
+    const outputs: WeakRef<object>[] = [];
+    const { platform, of } = await startRig({
+      outbox: { keep: async () => {}, forget: async () => {}, owed: async () => [] },
+      handler: async () => {
+        const output = { image: 'large' };
+        outputs.push(new WeakRef(output));
+        return output;
+      },
+      prepare: (it) => {
+        it.spoilResults('a', ...always(503));
+        it.queue(job('a'));
+      },
+    });
+    await platform.until(() => of('delivery-retried').length > 2);
+    collectGarbage();
+    const held = outputs.map((output) => output.deref());
+    platform.mend('a');
+    expect(held).toEqual([undefined]);
   });
 
   it('is forgotten after it was kept, however long that takes', async () => {

@@ -39,7 +39,7 @@ export async function savedAnswer(outputs: string, id: string, bytes = Buffer.fr
 
 /** All that is below a folder, but for beats. */
 export async function filesBelow(dir: string): Promise<string[]> {
-  const all = await readdir(dir, { recursive: true, withFileTypes: true });
+  const all = await readdir(dir, { recursive: true, withFileTypes: true }).catch(() => []);
   return all
     .filter((entry) => !entry.isDirectory() && entry.name !== 'beat')
     .map((entry) => path.relative(dir, path.join(entry.parentPath, entry.name)))
