@@ -71,6 +71,13 @@ describe('a result, with an outbox', () => {
       outbox,
       prepare: (it) => {
         it.spoilResults('a', 500, 'drop-before');
+        // A while in which a result that does not wait would have been posted.
+        const keep = outbox.keep.bind(outbox);
+        const polls = it.requestsTo('job-stop').length;
+        outbox.keep = async (result) => {
+          await it.until(() => it.requestsTo('job-stop').length > polls + 3);
+          await keep(result);
+        };
         outbox.onCall = (call) => seen.push([call, posts(it)]);
         it.queue(job('a', 1));
       },
