@@ -19,12 +19,12 @@ import type { Owed } from './outbox.ts';
 import { Pinger } from './ping.ts';
 import { canBatch, type Platform, takeUrlFor } from './platform.ts';
 import { Recovery } from './recovery.ts';
-import type { Result } from './result.ts';
 import { RunningJob } from './running-job.ts';
 import { Shutdown } from './shutdown.ts';
 import { watchStopSignals } from './stop-signals.ts';
-import { type Malformed, type Taken, type TakenJobs, takeJobs } from './take.ts';
+import { type Taken, type TakenJobs, takeJobs } from './take.ts';
 import { keepTaking } from './taking.ts';
+import { Work } from './work.ts';
 
 /** How a worker ended. */
 export interface Ending {
@@ -38,7 +38,6 @@ export class RunPodWorker {
   readonly #platform: Platform;
   readonly #timing: Timing;
   readonly #limits: Limits;
-  #concurrency: number;
   readonly #observer: Observer;
   readonly #client: HttpClient;
   readonly #pinger: Pinger | null;
@@ -50,13 +49,11 @@ export class RunPodWorker {
   readonly #backlog: Backlog;
   readonly #outbox: BoundedOutbox | null;
   readonly #recovery: Recovery | null;
+  readonly #work: Work;
   readonly #changed = new Change();
   readonly #over = new AbortController();
   #reason: EndReason = 'stopped';
   #started = false;
-  /** Jobs that were taken and whose handlers have not ended, and those of them whose handlers run. */
-  #unhandled = 0;
-  #running = 0;
   #isPaused = false;
   #lastWord: Promise<void> = Promise.resolve();
 
@@ -68,13 +65,14 @@ export class RunPodWorker {
     this.#limits = { ...LIMITS, ...options.limits };
     this.#shutdown = new Shutdown(this.#timing, this.#jobs);
     this.#backlog = new Backlog(options);
-    this.#concurrency = checked(options.concurrency ?? 1);
+    const { concurrency = 1 } = options;
     const tell = forgiving(options.observer);
     this.#observer = (event: WorkerEvent) => {
       count(this.#counts, event);
       tell(event);
     };
     const observer = this.#observer;
+    this.#work = this.#newWork(concurrency);
     const { outbox } = options;
     this.#outbox = outbox ? new BoundedOutbox(outbox, this.#timing.outboxMs, observer) : null;
     this.#recovery = this.#outbox && this.#newRecovery(this.#outbox);
@@ -133,9 +131,9 @@ export class RunPodWorker {
    *
    * @param concurrency how many are worked on at the same time from now on; default: as before.
    */
-  resume(concurrency = this.#concurrency): void {
+  resume(concurrency?: number): void {
     this.#isPaused = false;
-    this.#concurrency = checked(concurrency);
+    if (concurrency !== undefined) this.#work.concurrency = concurrency;
     this.#notify();
   }
 
@@ -182,7 +180,7 @@ export class RunPodWorker {
     const taking = {
       slots: () => this.#slots(),
       take: (wanted: number) => this.#take(wanted),
-      accept: (taken: TakenJobs) => this.#accept(taken),
+      accept: (taken: TakenJobs) => this.#work.accept(taken),
       timing: this.#timing,
       observer: this.#observer,
     };
@@ -192,7 +190,7 @@ export class RunPodWorker {
   /** Waits until there is something to ask for. @returns how many jobs; 0 when we stop. */
   async #slots(): Promise<number> {
     for (let told = false; !this.#shutdown.stopping.aborted; await this.#changed.next) {
-      const free = this.#concurrency - this.#unhandled;
+      const { free } = this.#work;
       const { isFull, size } = this.#backlog;
       if (free > 0 && !isFull && !this.#isPaused) return canBatch(this.#platform) ? free : 1;
       if (isFull && !told) this.#observer({ type: 'backed-up', ...size });
@@ -210,75 +208,18 @@ export class RunPodWorker {
     });
   }
 
-  #accept({ jobs, malformed }: TakenJobs): void {
-    for (const job of jobs) {
-      const same = this.#jobs.get(job.id);
-      if (same?.isWanted) this.#observer({ type: 'duplicate', id: job.id });
-      else this.#begin(job, same);
-    }
-    for (const item of malformed) this.#refuse(item);
-  }
-
-  /** Takes a job on. `before`: the same one, stopped by the platform, of which the handler may still run. */
-  #begin(job: Job, before: RunningJob | undefined): void {
-    this.#observer({ type: 'taken', id: job.id });
-    this.#unhandled += 1;
-    const running = this.#newJob(job);
-    void this.#see(running, async () => {
-      try {
-        await before?.gone;
-        return await this.#run(running);
-      } finally {
-        this.#unhandled -= 1;
-        this.#notify();
-      }
+  #newWork(concurrency: number): Work {
+    return new Work({
+      concurrency,
+      jobs: this.#jobs,
+      backlog: this.#backlog,
+      changed: this.#changed,
+      observer: this.#observer,
+      newJob: (job, owed) => this.#newJob(job, owed),
+      onRefresh: () => this.#end('refresh'),
+      onChange: () => this.#notify(),
+      guard: (work) => this.#guard(work),
     });
-  }
-
-  /** What cannot be run is answered, if it can be. */
-  #refuse({ id, problem }: Malformed): void {
-    this.#observer({ type: 'malformed', id, problem });
-    if (id === null || this.#jobs.get(id)) return;
-    const job = this.#newJob({ id, input: null });
-    void this.#see(job, () => job.fail(problem));
-  }
-
-  /** Takes on what a former worker has left: there is nothing to run. */
-  #resume(owed: Owed, recovery: Recovery): void {
-    const job = this.#newJob({ id: owed.jobId, input: null }, owed);
-    void this.#see(job, async () => {
-      await recovery.deliver(job, owed, (result) => this.#deliver(job, result));
-      return null;
-    });
-  }
-
-  /** Runs the handler when it is the job's turn: the platform may have given more than was asked for. */
-  async #run(job: RunningJob): Promise<Result | null> {
-    while (this.#running >= this.#concurrency) await this.#changed.next;
-    this.#running += 1;
-    try {
-      return await job.run();
-    } finally {
-      this.#running -= 1;
-    }
-  }
-
-  /** Sees a job through: `work` gives its result. Never rejects. */
-  async #see(job: RunningJob, work: () => Result | null | Promise<Result | null>): Promise<void> {
-    this.#jobs.add(job);
-    this.#notify();
-    await this.#guard(async () => {
-      const result = await work();
-      if (result) await this.#deliver(job, result);
-    });
-    job.end();
-    this.#jobs.remove(job);
-    this.#notify();
-  }
-
-  async #deliver(job: RunningJob, result: Result): Promise<void> {
-    if (result.refresh) this.#end('refresh');
-    await this.#backlog.during(result, job.deliver(result));
   }
 
   #newRecovery(outbox: BoundedOutbox): Recovery {
@@ -291,7 +232,7 @@ export class RunPodWorker {
       timing: this.#timing,
       observer: this.#observer,
       stopping: this.#shutdown.stopping,
-      begin: (owed) => this.#resume(owed, recovery),
+      begin: (owed) => this.#work.resume(owed, recovery),
     });
     return recovery;
   }
@@ -325,9 +266,4 @@ export class RunPodWorker {
     this.#pinger?.setJobs(this.#jobs.wantedIds());
     this.#changed.notify();
   }
-}
-
-function checked(concurrency: number): number {
-  if (Number.isInteger(concurrency) && concurrency > 0) return concurrency;
-  throw new RangeError(`concurrency must be a whole number from 1, not ${concurrency}`);
 }
