@@ -13,6 +13,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { describe, expect, it } from 'vitest';
 import type { Owed } from '../../src/runpod/outbox.ts';
@@ -230,6 +231,7 @@ describe('a worker that is gone', () => {
     const owed = await Promise.all(takers.map((taker) => taker.owed()));
     const found = owed.flat().map(({ jobId }) => jobId);
     expect(found.sort()).toEqual(ids.map((id) => `job-${id}`).sort());
+    expect(takers.flatMap(({ lines }) => lines)).toEqual([]);
   });
 
   it('leaves what it had taken over itself, too', async () => {
@@ -246,6 +248,28 @@ describe('a worker that is gone', () => {
     await expect.poll(() => last.owed().then(() => filesBelow(spool))).toEqual([]);
     await last.close();
     await expect.poll(() => existsSync(spool)).toBe(false);
+  });
+
+  it('loses nothing, however often its folder is taken from under it', async () => {
+    const { workspace, spool } = await workspaceOfTest();
+    const slow = spoolIn(workspace, { workerId: 'slow' });
+    const taker = spoolIn(workspace, { workerId: 'taker', timing: { beat: 1e6, gone: -1e9 } });
+    const ids = Array.from({ length: 60 }, (_, i) => `job-${i}`);
+    let isKeeping = true;
+    const taking = (async () => {
+      while (isKeeping) {
+        await taker.owed();
+        await sleep(3);
+      }
+    })();
+    for (const jobId of ids) await slow.keep({ jobId, output: jobId });
+    isKeeping = false;
+    await taking;
+    const owed = await taker.owed();
+    expect(owed.map(({ jobId }) => jobId).sort()).toEqual(ids.sort());
+    for (const { jobId } of owed) await taker.forget(jobId);
+    // What was half written then goes when it is a minute old.
+    expect((await filesBelow(spool)).filter((file) => file.endsWith('.json'))).toEqual([]);
   });
 
   it('of another endpoint is none of ours', async () => {
@@ -357,6 +381,7 @@ describe('a link', () => {
     await symlink(outside, path.join(spool, 'ep1', 'neighbour'));
     expect(await spoolIn(workspace).owed()).toEqual([]);
     expect(await readdir(outside)).toEqual(['output_images']);
+    expect(await readdir(path.join(spool, 'ep1'))).toEqual(['neighbour', 'worker1']);
   });
 
   it('to another folder of the workspace is a fine place for pictures', async () => {

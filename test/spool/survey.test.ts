@@ -28,6 +28,11 @@ describe('what is owed on a volume', () => {
     await mkdir(spool);
     await symlink(outside.outputs, path.join(spool, 'ep1'));
     expect(await owedNames(outputs)).toEqual(new Set());
+    await rm(spool, { recursive: true });
+    await symlink(path.dirname(outside.outputs), spool);
+    expect(await owedNames(outputs)).toEqual(new Set());
+    await removeAbandoned(outputs, Date.now() + 9 * DAY_MS);
+    expect(await readdir(outside.outputs)).toEqual(['a.json']);
   });
 });
 
