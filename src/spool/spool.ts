@@ -139,9 +139,8 @@ export class Spool implements Outbox {
   }
 
   async #write(name: string, text: string, isAgain = false): Promise<void> {
-    const own = await this.#ownFolder();
     try {
-      await writeWhole(path.join(own, name), text, { durable: true });
+      await writeWhole(path.join(await this.#ownFolder(), name), text, { durable: true });
     } catch (error) {
       // It was taken over just now, for this process stood still for long.
       if (isAgain || (error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
