@@ -1,19 +1,17 @@
-import { lstat, readdir, rmdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Kept, Outbox, Owed } from '../runpod/outbox.ts';
-import { isHalfWritten, openPlain, writeWhole } from '../storage/files.ts';
+import { exists, openPlain, writeWhole } from '../storage/files.ts';
 import { folderBelow, isReal, outputFolder } from '../storage/folders.ts';
 import { safeFileName } from '../storage/names.ts';
-import { BEAT, beat, giveUp, removeBeat } from './beat.ts';
+import { beat, giveUp } from './beat.ts';
+import { contentsOf, RECORD, remove, removeFolder, removeIfEmpty } from './contents.ts';
 import { MAX_RECORD_BYTES, outputOf, parseRecord, type ResultRecord, recordOf } from './record.ts';
-import { isTaken, takeInto, takeOverGone } from './takeover.ts';
+import { takeInto, takeOverGone } from './takeover.ts';
 
 /** In the folder of pictures. */
 export const SPOOL = '.spool';
-/** What records end in. */
-export const RECORD = '.json';
 
 /** More than one worker can owe; what is beyond it is found when these are delivered. */
 const MAX_RECORDS = 300;
@@ -26,9 +24,6 @@ interface SpoolTiming {
   readonly gone: number;
 }
 const TIMING: SpoolTiming = { beat: 10_000, gone: 60_000 };
-
-/** How old what is half written is before it counts as left by one that was killed. */
-const ABANDONED_MS = 60_000;
 
 interface SpoolOptions {
   readonly workspace: string;
@@ -113,13 +108,12 @@ export class Spool implements Outbox {
       const own = await this.#ownPath();
       if (!(await isReal(own))) return;
       await this.#records(own, await beat(own));
-      if ((await readdir(own)).length > 1) return await giveUp(own);
-      await removeBeat(own);
-      const [worker, endpoint, spool] = [own, path.dirname(own), path.dirname(path.dirname(own))];
-      for (const dir of [worker, endpoint, spool]) await rmdir(dir);
+      await removeIfEmpty(own);
+      const endpoint = path.dirname(own);
+      if (await exists(own)) await giveUp(own);
+      else if (await removeFolder(endpoint)) await removeFolder(path.dirname(endpoint));
     } catch (error) {
-      const { code = '' } = error as NodeJS.ErrnoException;
-      if (code !== 'ENOTEMPTY' && code !== 'ENOENT') this.#tell(error); // somebody else is there
+      this.#tell(error);
     }
   }
 
@@ -150,9 +144,13 @@ export class Spool implements Outbox {
 
   /** A record that outlives a machine needs a picture that does. */
   async #flush(picture: string): Promise<void> {
-    const file = path.join(await outputFolder(this.#options.workspace), picture);
-    await using handle = await openPlain(file, Number.POSITIVE_INFINITY);
-    await handle.sync();
+    try {
+      const file = path.join(await outputFolder(this.#options.workspace), picture);
+      await using handle = await openPlain(file, Number.POSITIVE_INFINITY);
+      await handle.sync();
+    } catch (error) {
+      this.#tell(error); // when it is read back, it is seen what it is
+    }
   }
 
   async #removeEverywhere(name: string): Promise<void> {
@@ -163,45 +161,27 @@ export class Spool implements Outbox {
 
   /** The records in our folder and in those that were taken over, but for those in hand; clears up in passing. */
   async #records(own: string, now: number): Promise<string[]> {
-    const found: string[] = [];
-    const taken: string[] = [];
-    await this.#look(own, now, found, (dir) => taken.push(dir));
-    // What a taker that is gone had taken comes up to our own, so that folders do not get ever deeper.
-    for (const dir of taken) await this.#look(dir, now, found, (deeper) => takeInto(own, deeper));
+    const { records, taken } = await contentsOf(own, now);
+    const all = [...records];
+    for (const dir of taken) {
+      const inside = await contentsOf(dir, now);
+      all.push(...inside.records);
+      // What a taker that is gone had taken comes up to our own, so that folders do not get ever deeper.
+      for (const deeper of inside.taken) await takeInto(own, deeper);
+      await removeIfEmpty(dir);
+    }
     this.#taken = taken;
-    return found;
+    for (const file of all.filter((one) => this.#done.has(path.basename(one)))) {
+      await this.#removeAgain(file);
+    }
+    const isOurs = (name: string) => this.#inHand.has(name) || this.#done.has(name);
+    return all.filter((file) => !isOurs(path.basename(file)));
   }
 
-  async #look(
-    dir: string,
-    now: number,
-    found: string[],
-    onTaken: (dir: string) => unknown,
-  ): Promise<void> {
-    const entries = await readdir(dir, { withFileTypes: true }).catch(unlessGone);
-    for (const entry of entries) {
-      const { name } = entry;
-      const file = path.join(dir, name);
-      if (entry.isDirectory()) {
-        if (isTaken(name)) await onTaken(file);
-      } else if (isHalfWritten(name)) {
-        if (await isOlder(file, now - ABANDONED_MS)) await remove(file);
-      } else if (name.endsWith(RECORD)) {
-        if (this.#done.has(name)) await this.#removeAgain(name, file);
-        else if (!this.#inHand.has(name)) found.push(file);
-      }
-    }
-    const isEmpty = entries.every(({ name }) => name === BEAT);
-    if (isEmpty && isTaken(path.basename(dir))) {
-      await removeBeat(dir);
-      await rmdir(dir);
-    }
-  }
-
-  async #removeAgain(name: string, file: string): Promise<void> {
+  async #removeAgain(file: string): Promise<void> {
     try {
       await remove(file);
-      this.#done.delete(name);
+      this.#done.delete(path.basename(file));
     } catch (error) {
       this.#tell(error);
     }
@@ -264,22 +244,4 @@ export class Spool implements Outbox {
 
 function nameOf(jobId: string): string {
   return `${safeFileName(jobId)}${RECORD}`;
-}
-
-async function remove(file: string): Promise<void> {
-  await unlink(file).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOENT') throw error;
-  });
-}
-
-async function isOlder(file: string, at: number): Promise<boolean> {
-  return await lstat(file).then(
-    ({ mtimeMs }) => mtimeMs < at,
-    () => false, // it has its name now
-  );
-}
-
-function unlessGone(error: NodeJS.ErrnoException): [] {
-  if (error.code === 'ENOENT') return [];
-  throw error;
 }

@@ -1,10 +1,11 @@
 import type { Dirent } from 'node:fs';
-import { lstat, readdir, rmdir, unlink } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { isHalfWritten } from '../storage/files.ts';
 import { isReal } from '../storage/folders.ts';
 import { BEAT } from './beat.ts';
-import { RECORD, SPOOL } from './spool.ts';
+import { isOlder, RECORD, remove, removeFolder, unlessGone } from './contents.ts';
+import { SPOOL } from './spool.ts';
 
 /** Endpoint, worker, taken over, and once more where the taker died over it. */
 const MAX_DEPTH = 5;
@@ -41,21 +42,18 @@ export async function owedNames(outputs: string): Promise<Set<string>> {
  */
 export async function removeAbandoned(outputs: string, now: number): Promise<number> {
   let records = 0;
-  const isOld = async (file: string) => {
-    const found = await lstat(file).catch(unlessGone);
-    return found !== null && found.mtimeMs < now - ABANDONED_MS;
-  };
-  const remove = async (dir: string, { name }: Dirent) => {
+  const isOld = (file: string) => isOlder(file, now - ABANDONED_MS);
+  const onFile = async (dir: string, { name }: Dirent) => {
     const file = path.join(dir, name);
     const isOurs = name === BEAT || name.endsWith(RECORD) || isHalfWritten(name);
     if (!isOurs || !(await isOld(file))) return;
-    await unlink(file).catch(unlessGone);
+    await remove(file);
     if (name.endsWith(RECORD)) records += 1;
   };
-  const removeEmpty = async (dir: string) => {
-    if (await isOld(dir)) await rmdir(dir).catch(unlessInUse);
+  const onFolder = async (dir: string) => {
+    if (await isOld(dir)) await removeFolder(dir);
   };
-  await walk(path.join(outputs, SPOOL), remove, removeEmpty);
+  await walk(path.join(outputs, SPOOL), onFile, onFolder);
   return records;
 }
 
@@ -72,14 +70,4 @@ async function walk(
     else await onFile(dir, entry);
   }
   if (depth > 0) await onFolder(dir);
-}
-
-function unlessGone(error: NodeJS.ErrnoException): null {
-  if (error.code === 'ENOENT') return null;
-  throw error;
-}
-
-function unlessInUse(error: NodeJS.ErrnoException): null {
-  if (error.code === 'ENOTEMPTY' || error.code === 'EEXIST') return null;
-  return unlessGone(error);
 }

@@ -1,0 +1,74 @@
+import { lstat, readdir, rmdir, unlink } from 'node:fs/promises';
+import path from 'node:path';
+import { isHalfWritten } from '../storage/files.ts';
+import { BEAT, removeBeat } from './beat.ts';
+import { isTaken } from './takeover.ts';
+
+/** What records end in. */
+export const RECORD = '.json';
+
+/** What lies in a worker's folder, by paths. What is none of ours is not seen. */
+interface Contents {
+  readonly records: readonly string[];
+  /** Folders that it has taken over. */
+  readonly taken: readonly string[];
+}
+
+/** How old what is half written is before it counts as left by one that was killed. */
+const ABANDONED_MS = 60_000;
+
+/**
+ * Look into a worker's folder, and remove what was left half written there.
+ *
+ * @param now by the volume's clock.
+ */
+export async function contentsOf(dir: string, now: number): Promise<Contents> {
+  const records: string[] = [];
+  const taken: string[] = [];
+  for (const entry of (await readdir(dir, { withFileTypes: true }).catch(unlessGone)) ?? []) {
+    const { name } = entry;
+    const file = path.join(dir, name);
+    if (entry.isDirectory()) {
+      if (isTaken(name)) taken.push(file);
+    } else if (isHalfWritten(name)) {
+      if (await isOlder(file, now - ABANDONED_MS)) await remove(file);
+    } else if (name.endsWith(RECORD)) records.push(file);
+  }
+  return { records, taken };
+}
+
+/** Remove a worker's folder, unless there is more in it than its beat. */
+export async function removeIfEmpty(dir: string): Promise<void> {
+  const names = (await readdir(dir).catch(unlessGone)) ?? [];
+  if (names.some((name) => name !== BEAT)) return;
+  await removeBeat(dir);
+  await removeFolder(dir);
+}
+
+/** Remove a folder that is empty; whether it was. */
+export async function removeFolder(dir: string): Promise<boolean> {
+  try {
+    await rmdir(dir);
+    return true;
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (['ENOTEMPTY', 'EEXIST', 'ENOENT'].includes(code)) return false;
+    throw error;
+  }
+}
+
+/** Remove a file that may be gone already. */
+export async function remove(file: string): Promise<void> {
+  await unlink(file).catch(unlessGone);
+}
+
+/** Whether there is a file, and it was last written before that; milliseconds since 1970 by the volume's clock. */
+export async function isOlder(file: string, at: number): Promise<boolean> {
+  const found = await lstat(file).catch(unlessGone);
+  return found !== null && found.mtimeMs < at;
+}
+
+export function unlessGone(error: NodeJS.ErrnoException): null {
+  if (error.code === 'ENOENT') return null;
+  throw error;
+}
