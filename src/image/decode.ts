@@ -1,9 +1,28 @@
-import sharp from 'sharp';
-import { LotusError, messageOf } from '../errors.ts';
-import { sniff } from './sniff.ts';
+import { cancelled, LotusError, messageOf } from '../errors.ts';
+import type { Bare } from './bare.ts';
+import { bareJpeg } from './jpeg.ts';
+import { sharp } from './libvips.ts';
+import { barePng } from './png.ts';
+import { type ImageKind, sniff } from './sniff.ts';
+import { bareWebp } from './webp.ts';
 
 /** The product's limit, on the product of the edges: 4096 x 4096. */
 export const MAX_PIXELS = 4096 * 4096;
+
+/** The longest edge that a JPEG can have. Decoders take an age over a PNG of 1 x 16777216, a row at a time. */
+export const MAX_EDGE = 65_535;
+
+/**
+ * For decoding one image, seconds. The slowest that is legal takes about three on one slow core; this is for what
+ * nobody has thought of.
+ */
+const TIME_LIMIT_S = 30;
+
+const BARE: Readonly<Record<ImageKind, (bytes: Buffer) => Bare>> = {
+  jpeg: bareJpeg,
+  png: barePng,
+  webp: bareWebp,
+};
 
 /** Raw 8-bit sRGB, rows top to bottom: width * height * 3 bytes. */
 export interface DecodedImage {
@@ -18,10 +37,11 @@ export interface DecodedImage {
  * and embedded colour profiles are converted to sRGB. Alpha is dropped, not blended, as upstream does.
  * Of an animation the first frame is taken.
  *
+ * @param signal aborts the wait. libvips cannot be stopped: it finishes unheard, or at the time limit.
  * @throws LotusError `no_image`, `unsupported_format`, `image_too_large` (from the header, before any
- *   decoding) or `invalid_image`.
+ *   decoding), `invalid_image`, `timed_out` or `cancelled`.
  */
-export async function decodeImage(bytes: Uint8Array): Promise<DecodedImage> {
+export async function decodeImage(bytes: Uint8Array, signal?: AbortSignal): Promise<DecodedImage> {
   if (bytes.length === 0) throw new LotusError('no_image', 'The image is empty (0 bytes).');
   const sniffed = sniff(bytes);
   if (sniffed.kind === null) {
@@ -30,32 +50,74 @@ export async function decodeImage(bytes: Uint8Array): Promise<DecodedImage> {
       `Not a JPEG, PNG or WebP image: it looks like ${sniffed.looksLike}. Convert it first.`,
     );
   }
+  if (signal?.aborted) throw cancelled();
+  const { kind } = sniffed;
   try {
-    // The pixel limit is ours to check, below: libvips' own would give another error. Truncated and
-    // damaged files are refused, as by Pillow; mere warnings are not.
-    const image = sharp(bytes, { limitInputPixels: false, failOn: 'error' });
-    const { width, height, space } = await image.metadata();
-    if (width * height > MAX_PIXELS) {
-      throw new LotusError('image_too_large', 'Image too large; max 4096x4096 pixels.');
-    }
-    // sharp works on 16 bits in a wide-gamut space and would leave the pixels there.
-    if (space === 'rgb16') image.pipelineColourspace('srgb');
-    const { data, info } = await image
-      .autoOrient()
-      .removeAlpha()
-      .toColourspace('srgb')
-      .raw({ depth: 'uchar' })
-      .toBuffer({ resolveWithObject: true });
-    return { pixels: data, width: info.width, height: info.height };
+    const bare = BARE[kind](Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    admitSize(bare);
+    return await unlessAborted(decodeBare(bare), signal);
   } catch (error) {
-    if (error instanceof LotusError) throw error;
-    throw new LotusError(
-      'invalid_image',
-      `The ${sniffed.kind.toUpperCase()} image cannot be decoded: ${oneLine(messageOf(error))}.` +
-        ' It is damaged or cut off; send it again.',
+    throw refusalOf(kind, error);
+  }
+}
+
+/** @throws LotusError `image_too_large`. */
+function admitSize({ width, height }: Bare): void {
+  if (width * height > MAX_PIXELS) {
+    throw new LotusError('image_too_large', 'Image too large; max 4096x4096 pixels.');
+  }
+  if (Math.max(width, height) <= MAX_EDGE) return;
+  throw new LotusError(
+    'image_too_large',
+    `Image too large: ${width}x${height}; max ${MAX_EDGE} pixels along an edge.`,
+  );
+}
+
+async function decodeBare({ bytes }: Bare): Promise<DecodedImage> {
+  // Truncated and damaged files are refused, as by Pillow; mere warnings are not.
+  const image = sharp(bytes, { limitInputPixels: MAX_PIXELS, failOn: 'error' });
+  const { space } = await image.metadata();
+  // sharp works on 16 bits in a wide-gamut space and would leave the pixels there.
+  if (space === 'rgb16') image.pipelineColourspace('srgb');
+  const { data, info } = await image
+    .timeout({ seconds: TIME_LIMIT_S })
+    .autoOrient()
+    .removeAlpha()
+    .toColourspace('srgb')
+    .raw({ depth: 'uchar' })
+    .toBuffer({ resolveWithObject: true });
+  return { pixels: data, width: info.width, height: info.height };
+}
+
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return await work;
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(cancelled());
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}
+
+/** What a caller gets for what sharp has thrown at an image. */
+export function refusalOf(kind: ImageKind, error: unknown): LotusError {
+  if (error instanceof LotusError) return error;
+  const what = `The ${kind.toUpperCase()} image`;
+  const why = oneLine(messageOf(error));
+  if (/^timeout\b/.test(why)) {
+    return new LotusError(
+      'timed_out',
+      `${what} was not decoded in ${TIME_LIMIT_S} s. Save it again with an ordinary encoder, or smaller.`,
       { cause: error },
     );
   }
+  return new LotusError(
+    'invalid_image',
+    `${what} cannot be decoded: ${why}. It is damaged or cut off; send it again.`,
+    { cause: error },
+  );
 }
 
 /** libvips' messages are several lines, say the same thing again, and end in a colon. */

@@ -1,4 +1,4 @@
-import sharp from 'sharp';
+import { sharp } from './libvips.ts';
 
 /** Encode 8-bit grey pixels, rows top to bottom, as a grey PNG. The same pixels give the same bytes. */
 export async function encodeGreyPng(

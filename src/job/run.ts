@@ -76,7 +76,7 @@ async function makeFiles(
   clock: Stopwatch,
 ): Promise<Made> {
   const view = choosePolarity(context.prediction, options.disparity);
-  const image = await clock.time('image_decode', decodeImage(bytes));
+  const image = await clock.time('image_decode', decodeImage(bytes, context.signal));
   const map = await context.model.run(image, modelRequest(options, view.inverted, context.signal));
   clock.add(map.timings_ms);
   const files = await clock.time('image_encode', encodeMap(map, options.output_formats, pathOf));

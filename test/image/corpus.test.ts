@@ -1,0 +1,55 @@
+import { execaNode } from 'execa';
+import { describe, expect, it } from 'vitest';
+import type { LotusError } from '../../src/errors.ts';
+import { decodeImage } from '../../src/image/decode.ts';
+import type { ImageCase } from '../corpus/images/sources.ts';
+import { IMAGE_FILES, IMAGES } from '../corpus/images.ts';
+
+/** A shape that the model does not take is an image all the same. */
+const codeHere = ({ code }: ImageCase) => (code === 'shape_not_admitted' ? null : code);
+
+async function codeOf(bytes: Buffer): Promise<string | null> {
+  return await decodeImage(bytes).then(
+    ({ pixels, width, height }) => {
+      expect(pixels).toHaveLength(width * height * 3);
+      return null;
+    },
+    (error: LotusError) => {
+      expect(error.message).toMatch(/^[A-Z].*\.$/);
+      return error.code;
+    },
+  );
+}
+
+describe('the corpus of images', () => {
+  it('has every case once', () => {
+    const names = IMAGES.map(({ name }) => name);
+    expect(names.length).toBeGreaterThanOrEqual(70);
+    expect(new Set(names).size).toBe(names.length);
+  });
+
+  const { bombs = [], ...harmless } = IMAGE_FILES;
+  describe.each(Object.entries(harmless))('%s', (_kind, cases) => {
+    it.each(cases)('$name ends as it must', async (file) => {
+      expect(await codeOf(file.bytes)).toBe(codeHere(file));
+    });
+  });
+
+  // In a process that may not take more than its share, so that a hole is a red test and not a dead machine.
+  it.each(bombs.map((file, i) => ({ ...file, i })))(
+    'bombs: $name ends as it must',
+    async (file) => {
+      const { stdout } = await execaNode(
+        'test/fixtures/image/decodes-a-bomb.ts',
+        [String(file.i)],
+        {
+          timeout: 60_000,
+          killSignal: 'SIGKILL',
+        },
+      );
+      const { code, grownMb } = JSON.parse(stdout);
+      expect(code).toBe(file.code);
+      expect(grownMb).toBeLessThan(400);
+    },
+  );
+});
