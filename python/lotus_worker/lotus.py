@@ -18,17 +18,15 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
 
+from lotus_worker.admission import Admission
 from lotus_worker.errors import WorkerError
 from lotus_worker.loading import Loaded, load
-from lotus_worker.memory import is_out_of_memory
+from lotus_worker.memory import available_memory, is_out_of_memory
 from lotus_worker.planes import quantize, value_range, write_planes
 from lotus_worker.protocol import Image, Load, Options, Ready, ResampleMethod, Result, Run
 from lotus_worker.stages import RUN_STAGES, Stages
 
 logger = logging.getLogger(__name__)
-
-#: LotusDPipeline.default_processing_resolution, which is what `processing_res` None means.
-DEFAULT_PROCESSING_RES = 768
 
 #: Scaling back. Upstream's `nearest` is torch's exact one.
 INTERPOLATION: dict[ResampleMethod, InterpolationMode] = {
@@ -50,7 +48,9 @@ class Lotus:
 
     def __init__(self, request: Load, stages: Stages) -> None:
         self._loaded = load(request, stages)
-        self._cuda = self._loaded.device.type == "cuda"
+        device = self._loaded.device
+        self._cuda = device.type == "cuda"
+        self._admission = Admission(self._loaded.pipeline, device, lambda: available_memory(device))
         self.ready = Ready(
             id=request.id,
             model=request.model,
@@ -86,11 +86,11 @@ class Lotus:
 
     def _run(self, request: Run, stages: Stages) -> Result:
         options = request.options
-        _admit_shape(request.image, options, self._loaded.pipeline.vae_scale_factor)
+        self._admission.admit(request.image, options, self._loaded.dtype)
 
         stages.begin("read")
         rgb = read_rgb(request.image).to(self._loaded.device)
-        depth, computed_in = self._predict_finite(rgb, options, stages)
+        depth, computed_in = self._predict_finite(rgb, request, stages)
         processing_height, processing_width = depth.shape
 
         stages.begin("scale_back")
@@ -123,7 +123,7 @@ class Lotus:
         )
 
     def _predict_finite(
-        self, rgb: torch.Tensor, options: Options, stages: Stages
+        self, rgb: torch.Tensor, request: Run, stages: Stages
     ) -> tuple[torch.Tensor, torch.dtype]:
         """Predict, and once more in float32 where float16 overflowed.
 
@@ -133,8 +133,10 @@ class Lotus:
         Raises:
             WorkerError: `non_finite_map`.
         """
+        options = request.options
         depth = predict(self._loaded, rgb, options, stages)
         if depth is None and self._loaded.dtype == torch.float16:
+            self._admit_float32(request)
             logger.warning("the map is not finite in float16; running once more in float32")
             depth = self._predict_in_float32(rgb, options, stages)
             computed_in = torch.float32
@@ -147,6 +149,19 @@ class Lotus:
                 " damaged, or processing_res too far from what the model was trained at",
             )
         return depth, computed_in
+
+    def _admit_float32(self, request: Run) -> None:
+        pipeline = self._loaded.pipeline
+        weights = sum(
+            parameter.nbytes  # as much again: float32 is twice float16
+            for network in (pipeline.unet, pipeline.vae)
+            for parameter in network.parameters()
+        )
+        if lack := self._admission.lack(request.image, request.options, torch.float32, weights):
+            raise WorkerError(
+                "non_finite_map",
+                f"the map is not finite in float16, and there is no memory for float32: {lack}",
+            )
 
     def _predict_in_float32(
         self, rgb: torch.Tensor, options: Options, stages: Stages
@@ -255,27 +270,6 @@ def read_rgb(image: Image) -> torch.Tensor:
 def scale(depth: torch.Tensor, size: tuple[int, int], method: InterpolationMode) -> torch.Tensor:
     """Scale a map to (height, width), with upstream's own call."""
     return resize(depth[None, None], list(size), method, antialias=True)[0, 0]
-
-
-def processing_size(width: int, height: int, processing_res: int | None) -> tuple[int, int]:
-    """The size upstream scales an image to, (width, height): its ``resize_max_res``."""
-    long_edge = DEFAULT_PROCESSING_RES if processing_res is None else processing_res
-    if long_edge == 0:
-        return width, height
-    factor = min(long_edge / width, long_edge / height)
-    return int(width * factor), int(height * factor)
-
-
-def _admit_shape(image: Image, options: Options, smallest: int) -> None:
-    """Refuse what would fail inside a convolution: less than one latent along an edge."""
-    width, height = processing_size(image.width, image.height, options.processing_res)
-    if min(width, height) < smallest:
-        raise WorkerError(
-            "shape_not_admitted",
-            f"{image.width}x{image.height} becomes {width}x{height} for processing; the model needs"
-            f" at least {smallest} pixels along each edge: use a larger processing_res, or a less"
-            " elongated image",
-        )
 
 
 def _warnings(

@@ -12,9 +12,9 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
 
+from lotus_worker.admission import processing_size
 from lotus_worker.attention import FlashAttnProcessor, use_flash
 from lotus_worker.errors import WorkerError
-from lotus_worker.lotus import processing_size
 from lotus_worker.protocol import Image, Picture, Planes, Run
 from lotus_worker.stages import LOAD_STAGES, RUN_STAGES
 

@@ -5,7 +5,7 @@ import errno
 import pytest
 import torch
 
-from lotus_worker.memory import is_out_of_memory
+from lotus_worker.memory import available_memory, group_rooms, is_out_of_memory
 
 
 def test_torchs_own_error_on_the_cpu_is_known_as_out_of_memory():
@@ -30,3 +30,74 @@ def test_the_cards_and_the_systems_errors_are_known_as_out_of_memory(error):
 )
 def test_other_errors_are_not_out_of_memory(error):
     assert not is_out_of_memory(error)
+
+
+# --- what there is
+
+
+def write(root, files):
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def test_a_machine_tells_what_it_has():
+    available = available_memory(torch.device("cpu"))
+    assert available is not None
+    assert 0 < available < 2**45
+
+
+def test_a_group_of_version_2_and_those_around_it_leave_what_they_do_not_use(tmp_path):
+    write(
+        tmp_path,
+        {
+            "proc/self/cgroup": "0::/pod/worker\n",
+            "sys/fs/cgroup/pod/memory.max": "1000\n",
+            "sys/fs/cgroup/pod/memory.current": "900\n",
+            "sys/fs/cgroup/pod/memory.stat": "anon 700\ninactive_file 150\nactive_file 50\n",
+            "sys/fs/cgroup/pod/worker/memory.max": "max\n",
+            "sys/fs/cgroup/pod/worker/memory.current": "900\n",
+        },
+    )
+    assert list(group_rooms(tmp_path)) == [300]
+
+
+def test_a_group_of_version_1_leaves_what_it_does_not_use(tmp_path):
+    write(
+        tmp_path,
+        {
+            "proc/self/cgroup": "5:cpu,cpuacct:/x\n4:memory:/x\n",
+            "sys/fs/cgroup/memory/x/memory.limit_in_bytes": "1000\n",
+            "sys/fs/cgroup/memory/x/memory.usage_in_bytes": "600\n",
+            "sys/fs/cgroup/memory/x/memory.stat": "cache 9\ntotal_inactive_file 100\n",
+        },
+    )
+    assert list(group_rooms(tmp_path)) == [500]
+
+
+def test_in_a_container_the_group_at_the_mounts_root_is_found(tmp_path):
+    write(
+        tmp_path,
+        {
+            "proc/self/cgroup": "0::/docker/abc\n",
+            "sys/fs/cgroup/memory.max": "1000\n",
+            "sys/fs/cgroup/memory.current": "400\n",
+        },
+    )
+    assert list(group_rooms(tmp_path)) == [600]
+
+
+def test_a_group_that_is_over_its_limit_leaves_nothing(tmp_path):
+    write(
+        tmp_path,
+        {
+            "proc/self/cgroup": "0::/\n",
+            "sys/fs/cgroup/memory.max": "1000\n",
+            "sys/fs/cgroup/memory.current": "1400\n",
+        },
+    )
+    assert list(group_rooms(tmp_path)) == [0]
+
+
+def test_a_system_without_groups_has_none(tmp_path):
+    assert list(group_rooms(tmp_path)) == []

@@ -168,7 +168,7 @@ const error = z.strictObject({
     'incompatible_model',
     /** The checkout lacks pipeline.py, or its LotusDPipeline differs. */
     'incompatible_upstream',
-    /** The image, scaled for processing, is too thin for the model. */
+    /** The image, scaled for processing, is too thin for the model, or takes more memory than there is. */
     'shape_not_admitted',
     /** The run was given up and its memory freed; the next one may well work. */
     'out_of_memory',
