@@ -15,6 +15,7 @@ from diffusers.utils import logging as diffusers_logging
 from lotus_worker.attention import choose_attention
 from lotus_worker.errors import WorkerError
 from lotus_worker.memory import is_out_of_memory
+from lotus_worker.parts import check_parts
 from lotus_worker.protocol import Attention, Load
 from lotus_worker.stages import Stages
 
@@ -134,11 +135,12 @@ def find_checkpoint(model: str) -> Path:
 
 
 def open_checkpoint(pipeline_class: type[Any], folder: Path, dtype: torch.dtype) -> Any:
-    """Read the weights, safetensors only, and see that they are a Lotus-D's.
+    """Read the weights, safetensors only and by known classes, and see that they are a Lotus-D's.
 
     Raises:
         WorkerError: `incompatible_model`.
     """
+    check_parts(folder)
     # from_pretrained reports to the terminal by its own progress bars and advice to end users.
     diffusers_logging.disable_progress_bar()
     try:

@@ -20,6 +20,7 @@ from lotus_worker.loading import (
     pick_device,
     pick_dtype,
 )
+from lotus_worker.memory import is_out_of_memory
 from lotus_worker.stages import LOAD_STAGES
 
 WEIGHTS = {
@@ -272,4 +273,162 @@ def test_a_text_encoder_that_lacks_weights_is_refused(checkpoint):
     del weights["text_model.final_layer_norm.weight"]
     save_file(weights, file, metadata={"format": "pt"})
     with refused("incompatible_model", str(checkpoint)):
+        load_folder(checkpoint)
+
+
+# --- code, and headers that lie
+
+
+def leave_a_mark(checkpoint, tmp_path, module, part):
+    """A module in a part's folder that leaves a mark when it is imported."""
+    mark = tmp_path / "imported"
+    code = f"open({str(mark)!r}, 'w')\nfrom diffusers import *\nfrom transformers import *\n"
+    (checkpoint / part / f"{module}.py").write_text(code)
+    return mark
+
+
+def change_index(checkpoint, **parts):
+    index = checkpoint / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | parts))
+
+
+@pytest.mark.parametrize(
+    ("part", "kind"),
+    [
+        ("unet", ["mine", "UNet2DConditionModel"]),
+        ("unet", ["diffusers", "UNet2DConditionModel"]),
+        ("vae", ["diffusers", "AutoencoderKL"]),
+        ("text_encoder", ["transformers", "CLIPTextModel"]),
+        ("scheduler", ["../unet/mine", "DDIMScheduler"]),
+    ],
+)
+def test_code_in_a_checkpoint_is_refused_and_never_run(checkpoint, tmp_path, part, kind):
+    folder, _, module = kind[0].rpartition("/")
+    mark = leave_a_mark(checkpoint, tmp_path, module, Path(folder).name or part)
+    change_index(checkpoint, **{part: kind})
+    with refused("incompatible_model", f"{checkpoint} .*{part}"):
+        load_folder(checkpoint)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"unet": ["os", "system"]},
+        {"unet": ["diffusers", "DiffusionPipeline"]},
+        {"vae": ["diffusers", "AsymmetricAutoencoderKL"]},
+        {"unet": ["diffusers", "models", "UNet2DConditionModel"]},
+        {"unet": ["diffusers"]},
+        {"unet": [None, "UNet2DConditionModel"]},
+        {"unet": [["diffusers"], "UNet2DConditionModel"]},
+        {"more": ["diffusers", "UNet2DConditionModel"]},
+    ],
+    ids=str,
+)
+def test_parts_by_other_classes_than_lotus_ones_are_refused_by_name(checkpoint, parts):
+    change_index(checkpoint, **parts)
+    (part,) = parts
+    with refused("incompatible_model", f"{checkpoint} has a part {part} of "):
+        load_folder(checkpoint)
+
+
+def test_a_pipeline_class_of_the_checkpoints_own_is_never_run(checkpoint, tmp_path):
+    mark = tmp_path / "imported"
+    (checkpoint / "pipeline.py").write_text(f"open({str(mark)!r}, 'w')")
+    (checkpoint / "mine.py").write_text(f"open({str(mark)!r}, 'w')")
+    change_index(checkpoint, _class_name=["mine", "Mine"])
+    with refused("incompatible_model", f"{checkpoint} names no pipeline: .*mine"):
+        load_folder(checkpoint)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder", "tokenizer"])
+def test_an_auto_map_is_never_followed(checkpoint, tmp_path, part):
+    mark = leave_a_mark(checkpoint, tmp_path, "mine", part)
+    name = "tokenizer_config.json" if part == "tokenizer" else "config.json"
+    config = checkpoint / part / name
+    classes = dict.fromkeys(("AutoConfig", "AutoModel", "AutoTokenizer"), "mine.Mine")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"auto_map": classes}))
+    assert load_folder(checkpoint).pipeline.text_encoder is None
+    assert not mark.exists()
+
+
+def test_pickles_beside_the_weights_are_never_opened(checkpoint, tmp_path):
+    for part, name in WEIGHTS.items():
+        for other in (f"{name}.bin", "pytorch_model.bin", "model.ckpt", "model.pt", "model.pth"):
+            torch.save({"mine": Mine(tmp_path / "opened")}, checkpoint / part / other)
+    torch.save({"mine": Mine(tmp_path / "opened")}, checkpoint / "model.ckpt")
+    assert load_folder(checkpoint).pipeline.unet is not None
+    assert not (tmp_path / "opened").exists()
+
+
+def safetensors(header, data=b"", length=None):
+    """A file of that header; `length` is what it says of its own."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return (len(text) if length is None else length).to_bytes(8, "little") + text + data
+
+
+def tensor(shape, offsets, dtype="F32"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+
+
+@pytest.mark.parametrize("part", WEIGHTS)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x01\0\0",
+        safetensors(b"{}", length=2**63),
+        safetensors(b"{}", length=2**40),
+        safetensors(b"{}", length=3),
+        safetensors(b"[]"),
+        safetensors(b"{" * 100_000),
+        safetensors(b" " * 1000),
+        safetensors({"conv_in.weight": tensor([2**40, 2**40], [0, 8])}, bytes(8)),
+        safetensors({"conv_in.weight": tensor([2], [0, 2**50])}, bytes(8)),
+        safetensors({"conv_in.weight": tensor([2], [8, 0])}, bytes(8)),
+        safetensors({"conv_in.weight": tensor([-1], [0, 8])}, bytes(8)),
+        safetensors({"a": tensor([2], [0, 8]), "b": tensor([2], [0, 8])}, bytes(8)),
+        safetensors({"conv_in.weight": tensor([2], [0, 8], "PICKLE")}, bytes(8)),
+        safetensors({"conv_in.weight": tensor([2], [0, 8])}, bytes(800)),
+    ],
+    ids=lambda content: repr(content[:40]),
+)
+def test_weights_whose_header_lies_are_refused_with_the_folder(checkpoint, part, content):
+    (checkpoint / part / f"{WEIGHTS[part]}.safetensors").write_bytes(content)
+    with refused("incompatible_model", str(checkpoint)):
+        load_folder(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("unet", {"block_out_channels": "many"}),
+        ("vae", {"norm_num_groups": 0}),
+        ("unet", {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}),
+        ("unet", {"quantization_config": {"quant_method": "gguf"}}),
+        ("text_encoder", {"vocab_size": -3}),
+    ],
+    ids=str,
+)
+def test_a_configuration_that_cannot_be_is_refused(checkpoint, part, changes):
+    config = checkpoint / part / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    with refused("incompatible_model", str(checkpoint)):
+        load_folder(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("unet", {"block_out_channels": [2**40, 2**40]}),
+        ("vae", {"latent_channels": 2**31}),
+        ("text_encoder", {"hidden_size": 2**40}),
+    ],
+    ids=str,
+)
+def test_a_configuration_that_nothing_could_hold_is_out_of_memory(checkpoint, part, changes):
+    config = checkpoint / part / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    with pytest.raises(RuntimeError, check=is_out_of_memory):
         load_folder(checkpoint)
