@@ -21,6 +21,7 @@ import {
   bytesThere,
   inspect,
   type Listing,
+  refuseLinkOut,
   repositoryFolder,
   sizeOf,
   snapshotFolder,
@@ -118,11 +119,15 @@ async function fetchOnce(
   sound: Set<string>,
 ): Promise<undefined | { fault: Fault }> {
   const { config, progress, report, signal } = options;
+  const { hubCache: cache, model } = config;
+  const folder = snapshotFolder(cache, model.id, listing.commit);
+  for (const { name } of listing.files) {
+    await refuseLinkOut(cache, path.dirname(path.join(folder, name))); // the client would write there
+  }
   const fetched = await fetchFiles(options, listing);
   if (isFault(fetched)) return fetched;
   report('checking what there is');
-  const folder = snapshotFolder(config.hubCache, config.model.id, listing.commit);
-  const { missing, damaged } = await inspect({ folder, listing, sound, progress, signal });
+  const { missing, damaged } = await inspect({ cache, folder, listing, sound, progress, signal });
   if (damaged.length > 0) {
     const were = damaged.length > 1 ? 'were damaged on their' : 'was damaged on its';
     const what = `${damaged.join(', ')} ${were} way; what is damaged is removed`;

@@ -5,11 +5,13 @@ import { readdir, realpath, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
-import { cancelled } from '../errors.ts';
+import { cancelled, LotusError } from '../errors.ts';
+import { exists } from '../storage/files.ts';
+import { liesIn } from '../storage/inside.ts';
 import type { Progress } from './step.ts';
 
 /** A name that leads to nowhere but below the folder that it is put in. */
-const fileName = z
+export const fileName = z
   .string()
   .refine((name) => !path.isAbsolute(name) && !name.split(/[/\\]/).includes('..'));
 
@@ -73,7 +75,23 @@ async function fileSize(file: string): Promise<number> {
   );
 }
 
+/**
+ * Refuse a link that somebody has put into a cache and that leads out of it: what it leads to would be read as
+ * weights, written over, or removed as damaged. The hub's own links, from a snapshot to a blob, stay inside.
+ *
+ * @throws LotusError `model_unavailable`.
+ */
+export async function refuseLinkOut(cache: string, file: string): Promise<void> {
+  if (!(await exists(file)) || (await liesIn(cache, file))) return;
+  throw new LotusError(
+    'model_unavailable',
+    `${file} leads to ${await realpath(file)}, out of the cache ${cache}: remove the link, or set HF_HOME to where` +
+      ' the models are.',
+  );
+}
+
 interface Inspection {
+  cache: string;
   /** The snapshot. */
   folder: string;
   listing: Listing;
@@ -88,12 +106,12 @@ interface Inspection {
  * that it is fetched again.
  *
  * @returns the names of the files that are missing, and of those that were damaged.
- * @throws LotusError `cancelled`.
+ * @throws LotusError `cancelled`, or `model_unavailable` for a link that leads out of the cache.
  */
 export async function inspect(
   options: Inspection,
 ): Promise<{ missing: string[]; damaged: string[] }> {
-  const { folder, listing, sound, progress, signal } = options;
+  const { cache, folder, listing, sound, progress, signal } = options;
   const unread = listing.files.filter(({ name }) => !sound.has(name));
   const total = sizeOf({ ...listing, files: unread });
   const missing: string[] = [];
@@ -104,6 +122,7 @@ export async function inspect(
     progress('checking', read, total);
   };
   for (const file of unread) {
+    await refuseLinkOut(cache, path.join(folder, file.name));
     const real = await realpath(path.join(folder, file.name)).catch(() => null); // none, or a link to none
     if (real === null) missing.push(file.name);
     else if (await isWhole(real, file, count, signal)) sound.add(file.name);

@@ -1,7 +1,9 @@
-import { mkdir, readFile, stat } from 'node:fs/promises';
+import { mkdir, readFile, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Config } from '../config.ts';
 import { SetupError, withoutCredentials } from '../errors.ts';
+import { exists } from '../storage/files.ts';
+import { liesIn } from '../storage/inside.ts';
 import { type Ended, runProgram } from './program.ts';
 import { missing, ready, type Step } from './step.ts';
 import { buildAside } from './switch.ts';
@@ -23,7 +25,10 @@ export function upstreamStep(config: Config, signal?: AbortSignal, limitMs = LIM
     name: 'upstream',
     async check() {
       if (await isCheckout(upstreamDir)) {
-        if (upstreamSource !== null) await requireCommit(upstreamDir, upstreamSource.commit);
+        if (upstreamSource !== null) {
+          await requireCommit(upstreamDir, upstreamSource.commit);
+          await requireInside(upstreamDir);
+        }
         return found;
       }
       if (upstreamSource !== null) return missing(`commit ${upstreamSource.commit}`, 100e6);
@@ -59,6 +64,18 @@ async function requireCommit(dir: string, commit: string): Promise<void> {
     `${dir} is at ${head.trim()}, and not at the commit that it is named by: move it away, and it is fetched` +
       ' again; or set LOTUS_UPSTREAM_DIR to a checkout of your own.',
   );
+}
+
+/** What is imported from a checkout of ours lies in it: a link out of it is none of git's. */
+async function requireInside(dir: string): Promise<void> {
+  for (const name of ['pipeline.py', 'utils']) {
+    const file = path.join(dir, name);
+    if (!(await exists(file)) || (await liesIn(path.dirname(dir), file))) continue;
+    throw new SetupError(
+      `${file} leads to ${await realpath(file)}, out of ${path.dirname(dir)}: move ${dir} away, and it is fetched` +
+        ' again; or set LOTUS_UPSTREAM_DIR to a checkout of your own.',
+    );
+  }
 }
 
 interface FetchOptions {

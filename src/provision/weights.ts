@@ -5,11 +5,12 @@ import type { Config, Environment } from '../config.ts';
 import { LotusError } from '../errors.ts';
 import type { Checkpoint } from '../installation.ts';
 import { readJson, writeWhole } from '../storage/files.ts';
+import { liesIn } from '../storage/inside.ts';
 import { checkpointFault } from './checkpoint.ts';
 import { download } from './hub.ts';
 import { isCheckpointFile, type Patience } from './hub-client.ts';
 import type { Room } from './room.ts';
-import { bytesIn, repositoryFolder, snapshotFolder } from './snapshot.ts';
+import { bytesIn, fileName, refuseLinkOut, repositoryFolder, snapshotFolder } from './snapshot.ts';
 import { missing, type Ready, ready, type Step } from './step.ts';
 
 /** Where RunPod puts the models that an endpoint was told to have cached: a hub cache, read-only. */
@@ -27,8 +28,8 @@ const manifestSchema = z.object({
   /** The branch, tag or commit that was asked for. */
   requested: z.string(),
   /** The commit that it was. */
-  revision: z.string(),
-  files: z.array(z.object({ name: z.string(), bytes: z.number() })),
+  revision: z.string().regex(/^\w[\w.-]*$/),
+  files: z.array(z.object({ name: fileName, bytes: z.number() })),
 });
 type Manifest = z.infer<typeof manifestSchema>;
 
@@ -77,6 +78,7 @@ export function weightsStep(options: WeightsOptions): Step {
       const name = `${id}, ${describeRevision(revision, requested)}`;
       report(`downloading ${name}, to ${config.hubCache}`);
       const room = (bytes: number) => ({ ...placeOf(options), bytes });
+      await refuseLinkOut(config.hubCache, repositoryFolder(config.hubCache, id));
       const how = { ...options, python, revision, name, roomFor: room, report, progress };
       const { folder, commit, names } = await download(how);
       const fault = await checkpointFault(folder);
@@ -157,7 +159,15 @@ async function cachedByRunPod(
   const revision = names.find((name) => name === named.trim()) ?? only;
   if (revision === undefined) return null;
   const folder = snapshotFolder(cache, id, revision);
-  return (await checkpointFault(folder)) === null ? { folder, revision } : null;
+  if ((await checkpointFault(folder)) !== null) return null;
+  const files = (await readdir(folder, { recursive: true })).filter(isCheckpointFile);
+  return (await areIn(cache, folder, files)) ? { folder, revision } : null;
+}
+
+/** Whether no file of a snapshot is a link that leads out of its cache. */
+async function areIn(cache: string, folder: string, names: readonly string[]): Promise<boolean> {
+  const inside = names.map((name) => liesIn(cache, path.join(folder, name)));
+  return !(await Promise.all(inside)).includes(false);
 }
 
 async function readManifest(config: Config, requested: string): Promise<Manifest | null> {
@@ -185,7 +195,9 @@ async function wholeIn(
       return size === bytes;
     }),
   );
-  return whole.includes(false) ? null : { folder, revision };
+  if (whole.includes(false)) return null;
+  const names = files.map(({ name }) => name);
+  return (await areIn(cache, folder, names)) ? { folder, revision } : null;
 }
 
 /** A manifest of what RunPod has, of those files that a download would bring. */

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -235,6 +235,20 @@ describe('the upstream step', () => {
     await execa('git', [...git, 'fetch', '--quiet', url, newer]);
     await execa('git', [...git, 'checkout', '--quiet', newer]);
     await expect(provide(settings)).rejects.toThrow(`is at ${newer}, and not at the commit`);
+  });
+
+  it('does not take a checkout of ours whose code lies elsewhere', async () => {
+    const { url, commits } = await repository();
+    const settings = { LOTUS_UPSTREAM_URL: url, LOTUS_UPSTREAM_COMMIT: commits[0] ?? '' };
+    const { config } = await provide(settings);
+    const [file, elsewhere] = [
+      path.join(config.upstreamDir, 'pipeline.py'),
+      path.join(dir, 'a.py'),
+    ];
+    await writeFile(elsewhere, '# planted\n');
+    await rm(file);
+    await symlink(elsewhere, file);
+    await expect(provide(settings)).rejects.toThrow(`${file} leads to ${elsewhere}`);
   });
 
   it('does not take a folder of something else for its checkout', async () => {

@@ -9,6 +9,7 @@ import {
   realpath,
   rename,
   rm,
+  symlink,
   truncate,
   writeFile,
 } from 'node:fs/promises';
@@ -189,6 +190,72 @@ describe('the weights step', () => {
     expect(
       (await readFile(path.join(folder, UNET))).equals(await readFile(path.join(CHECKPOINT, UNET))),
     ).toBe(true);
+  });
+
+  it.each(['a file', 'a folder'])(
+    'takes no link of %s that leads out of the cache, and leaves alone what is there',
+    async (what) => {
+      const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+      const { folder = '' } = await provide({ hub, workspace });
+      const elsewhere = path.join(await temporaryFolder(), 'unet');
+      await cp(path.join(CHECKPOINT, 'unet'), elsewhere, { recursive: true });
+      await writeFile(path.join(elsewhere, path.basename(UNET)), 'precious');
+      const planted = path.join(folder, what === 'a file' ? UNET : 'unet');
+      await rm(planted, { recursive: true });
+      await symlink(
+        what === 'a file' ? path.join(elsewhere, path.basename(UNET)) : elsewhere,
+        planted,
+      );
+      const { message } = await refusal({ hub, workspace });
+      expect(message).toContain(`${planted} leads to ${await realpath(planted)}, out of the cache`);
+      expect(await readFile(path.join(elsewhere, path.basename(UNET)), 'utf8')).toBe('precious');
+    },
+  );
+
+  it('takes no link to a whole file out of the cache either', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    const { folder = '' } = await provide({ hub, workspace });
+    await rm(path.join(folder, UNET));
+    await symlink(path.join(CHECKPOINT, UNET), path.join(folder, UNET));
+    expect((await refusal({ hub, workspace })).message).toContain('out of the cache');
+  });
+
+  it('downloads to no folder that a link in the cache leads to', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    const elsewhere = await temporaryFolder();
+    const hubCache = path.join(workspace, 'cache', 'hub');
+    await mkdir(hubCache, { recursive: true });
+    await symlink(elsewhere, path.join(hubCache, 'models--org--lotus'));
+    expect((await refusal({ hub, workspace })).message).toContain(`leads to ${elsewhere}`);
+    expect(await readdir(elsewhere)).toEqual([]);
+  });
+
+  it('goes by a cache that the operator has named by a link', async () => {
+    const [hub, workspace, elsewhere] = [
+      await hubOf(),
+      await temporaryFolder(),
+      await temporaryFolder(),
+    ];
+    const HF_HOME = path.join(workspace, 'home');
+    await symlink(elsewhere, HF_HOME);
+    const wanted = { hub, workspace, env: { HF_HOME } };
+    expect((await provide(wanted)).state).toBe('made');
+    expect((await provide(wanted)).state).toBe('ready');
+  });
+
+  it.each([
+    ['revision', { revision: '../../../../elsewhere' }],
+    ['file', { files: [{ name: '../../../../../elsewhere', bytes: 1 }] }],
+  ])('does not believe a note whose %s leads out of the cache', async (_what, changes) => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    const first = await provide({ hub, workspace });
+    const note = path.join(workspace, 'models', 'org--lotus@main.json');
+    await cp(CHECKPOINT, path.join(workspace, 'elsewhere'), { recursive: true });
+    await writeFile(
+      note,
+      JSON.stringify({ ...JSON.parse(await readFile(note, 'utf8')), ...changes }),
+    );
+    expect(await provide({ hub, workspace })).toEqual(first);
   });
 
   it('asks the hub again when what it noted is damaged', async () => {
@@ -549,6 +616,16 @@ describe("RunPod's cached models", () => {
     const runpodCache = await runpodCacheOf(COMMIT);
     await rm(path.join(runpodCache, 'models--org--lotus', 'snapshots', COMMIT, SMALL));
     expect(await provide({ hub, workspace, runpodCache })).toEqual({ ...first, state: 'ready' });
+  });
+
+  it('are not taken where a link leads out of them', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    const runpodCache = await runpodCacheOf(COMMIT);
+    const unet = path.join(runpodCache, 'models--org--lotus', 'snapshots', COMMIT, UNET);
+    await rm(unet);
+    await symlink(path.join(CHECKPOINT, UNET), unet);
+    expect((await provide({ hub, workspace, runpodCache })).folder).toContain(workspace);
+    expect((await provide({ hub, workspace, runpodCache })).folder).toContain(workspace);
   });
 
   it('serve all the same where nothing can be written down', async () => {

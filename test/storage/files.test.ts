@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -43,6 +43,16 @@ describe('writeWhole', () => {
     await writeWhole(file, 'new');
     expect(await readFile(file, 'utf8')).toBe('new');
     expect(await readdir(dir)).toEqual(['a.txt']);
+  });
+
+  it('replaces a link, and leaves alone what it leads to', async () => {
+    const [file, elsewhere] = [path.join(dir, 'a.txt'), path.join(dir, 'elsewhere')];
+    await writeFile(elsewhere, 'precious');
+    await symlink(elsewhere, file);
+    await writeWhole(file, 'new');
+    expect((await lstat(file)).isFile()).toBe(true);
+    expect(await readFile(file, 'utf8')).toBe('new');
+    expect(await readFile(elsewhere, 'utf8')).toBe('precious');
   });
 
   it('leaves nothing half written behind when it cannot', async () => {
