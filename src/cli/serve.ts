@@ -75,7 +75,9 @@ async function warmOnce(
     log.info({ start_ms, run_ms: run.timings_ms }, 'warmed up');
   } catch (error) {
     // A smaller image may well run. What fails otherwise fails for every job: such a worker should take none.
-    if (!(error instanceof LotusError && error.code === 'out_of_memory')) throw error;
-    log.warn({ err: error }, 'the warm-up ran out of memory; smaller images may run');
+    const lacksMemory =
+      error instanceof LotusError && ['out_of_memory', 'shape_not_admitted'].includes(error.code);
+    if (!lacksMemory) throw error;
+    log.warn({ err: error }, 'there is no memory for the warm-up; smaller images may run');
   }
 }

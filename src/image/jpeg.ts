@@ -17,8 +17,8 @@ const EXIF = Buffer.from('Exif\0\0', 'latin1');
 const PROFILE = Buffer.from('ICC_PROFILE\0', 'latin1');
 
 /**
- * Each scan of a progressive JPEG goes over all of the picture, and takes a few bytes of the file. Encoders
- * make about ten; libvips draws its line at the same number.
+ * Each scan of a progressive JPEG goes over all of the picture, and takes a few bytes of the file; with one for
+ * each bit of each coefficient there can be thousands. Encoders make about ten.
  */
 const MAX_SCANS = 100;
 
