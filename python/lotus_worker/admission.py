@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.backends.cuda import (
+    SDPAParams,
+    can_use_efficient_attention,
+    can_use_flash_attention,
+)
 
 from lotus_worker.errors import WorkerError
 from lotus_worker.protocol import Image, Options
@@ -184,23 +189,22 @@ class Admission:
 def footprint(pipeline: Any, device: torch.device, dtype: torch.dtype) -> Footprint | None:
     """Reckon a model's footprint; None for an architecture or a device that is not known."""
     try:
-        vae, unet = pipeline.vae.config, pipeline.unet.config
-        widths = list(vae.block_out_channels)
+        widths = [int(width) for width in pipeline.vae.config.block_out_channels]
+        unet_width = int(pipeline.unet.config.block_out_channels[0])
         number_bytes = NUMBER_BYTES[device.type, dtype]
-        # Of the decoder's blocks each takes the width of the one before, at half the edge.
-        widest = max(
-            width / 4**level for level, width in enumerate([*widths[1:], widths[-1]])
-        )  # numbers a pixel
-        latent_edge = 2 ** (len(widths) - 1)
-        numbers = max(
-            DECODER_TENSORS[device.type] * widest,
-            ENCODER_TENSORS[device.type] * widths[0],
-            UNET_TENSORS * unet.block_out_channels[0] / latent_edge**2,
-        )
-        scores = 0 if keeps_no_scores(device, dtype, widths[-1]) else 1
-        return Footprint(numbers + IMAGE_NUMBERS, number_bytes, scores, latent_edge)
+        middle = widths[-1]
     except (AttributeError, KeyError, TypeError, IndexError, ValueError):
         return None
+    # Of the decoder's blocks each takes the width of the one before, at half the edge.
+    widest = max(width / 4**level for level, width in enumerate([*widths[1:], middle]))
+    latent_edge = 2 ** (len(widths) - 1)
+    numbers = max(
+        DECODER_TENSORS[device.type] * widest,
+        ENCODER_TENSORS[device.type] * widths[0],
+        UNET_TENSORS * unet_width / latent_edge**2,
+    )
+    scores = 0 if keeps_no_scores(device, dtype, middle) else 1
+    return Footprint(numbers + IMAGE_NUMBERS, number_bytes, scores, latent_edge)
 
 
 def keeps_no_scores(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
@@ -208,18 +212,16 @@ def keeps_no_scores(device: torch.device, dtype: torch.dtype, head_size: int) ->
     for each pair of latents.
 
     On the CPU torch's kernel takes any head size (measured: 12288 latents of 512 channels took
-    28 MB, where their scores are 604 MB). On CUDA flash-attn ends at 256 channels, and torch asks
-    its memory-efficient kernel; whether that one runs here is asked of torch.
+    28 MB, where their scores are 604 MB). On CUDA flash attention ends at heads of 256, and torch
+    takes its memory-efficient kernel, which has no such end; whether it runs here torch is asked.
     """
     if device.type != "cuda":
         return True
-    from torch.backends.cuda import (
-        SDPAParams,
-        can_use_efficient_attention,
-        can_use_flash_attention,
-    )
+    return fused_kernel_takes(torch.empty(1, 1, 64, head_size, device=device, dtype=dtype))
 
-    query = torch.empty(1, 1, 64, head_size, device=device, dtype=dtype)
+
+def fused_kernel_takes(query: torch.Tensor) -> bool:
+    """Whether one of torch's CUDA kernels that keep no scores takes such heads."""
     params = SDPAParams(query, query, query, None, 0.0, False, False)
     return can_use_flash_attention(params) or can_use_efficient_attention(params)
 

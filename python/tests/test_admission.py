@@ -14,7 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from lotus_worker import lotus as lotus_module
-from lotus_worker.admission import MAX_PROCESSING_RES, Admission, Footprint, footprint
+from lotus_worker.admission import (
+    MAX_PROCESSING_RES,
+    Admission,
+    Footprint,
+    footprint,
+    fused_kernel_takes,
+)
 from lotus_worker.errors import WorkerError
 from lotus_worker.protocol import Image
 
@@ -78,6 +84,10 @@ def test_scores_that_are_kept_grow_with_the_square_of_the_pixels(monkeypatch):
     assert known
     latents = (4096 // 8) ** 2
     assert known.bytes_for(4096**2, 4096, 4096) > 2 * 2 * latents**2  # two copies, two bytes
+
+
+def test_torch_can_be_asked_for_its_kernels_and_has_none_of_cudas_for_the_cpu():
+    assert fused_kernel_takes(torch.empty(1, 1, 64, 512, dtype=torch.float16)) is False
 
 
 class LivePeak(TorchDispatchMode):
