@@ -10,16 +10,22 @@ const SIGNATURES: readonly (readonly [name: string, pattern: RegExp])[] = [
   ['webp', /^RIFF.{4}WEBP/s],
   ['GIF', /^GIF8[79]a/],
   ['BMP', /^BM/],
-  ['TIFF', /^(II\*\0|MM\0\*)/],
+  ['TIFF', /^(II[*+]\0|MM\0[*+])/],
   ['HEIC', /^.{4}ftyp(heic|heix|heim|heis|hevc|mif1|msf1)/s],
   ['AVIF', /^.{4}ftyp(avif|avis)/s],
   ['JPEG XL', /^(\xff\x0a|\0\0\0\x0cJXL )/],
   ['JPEG 2000', /^\0\0\0\x0cjP {2}/],
+  ['icon', /^\0\0[\x01\x02]\0/],
+  ['Photoshop', /^8BPS/],
+  ['Radiance HDR', /^#\?(RADIANCE|RGBE)/],
+  ['Netpbm', /^P[1-7fF]\s/],
   ['OpenEXR', /^\x76\x2f\x31\x01/],
   ['PDF', /^%PDF-/],
+  ['PostScript', /^%!PS/],
   ['SVG or XML', /^(\xef\xbb\xbf)?\s*<(\?xml|svg|!DOCTYPE svg)/i],
   ['HTML', /^\s*<(!DOCTYPE html|html)/i],
   ['ZIP', /^PK\x03\x04/],
+  ['gzip', /^\x1f\x8b/],
 ];
 
 const SNIFFED_BYTES = 256;
