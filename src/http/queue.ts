@@ -56,6 +56,7 @@ export class JobQueue {
   readonly #kept = new Map<string, LocalJob>();
   /** One for each job that waits or runs: when its time to live is over. */
   readonly #deaths = new Map<LocalJob, NodeJS.Timeout>();
+  #concurrency: number;
   #isReady = false;
   #isOpen = true;
   #idle = Promise.withResolvers<void>();
@@ -63,15 +64,32 @@ export class JobQueue {
 
   constructor(options: QueueOptions) {
     this.#options = options;
-    const open = () => {
-      this.#isReady = true;
-      this.#pump();
-    };
-    options.ready.then(open, () => {}); // whoever made it sees to its failure
+    this.#concurrency = options.limits.concurrency;
+    options.ready.then(
+      () => this.resume(),
+      () => {}, // whoever made it sees to its failure
+    );
   }
 
   get isReady(): boolean {
     return this.#isReady;
+  }
+
+  /** How many handlers may run at once. */
+  get concurrency(): number {
+    return this.#concurrency;
+  }
+
+  /** Begins no job until `resume`: what does the work is down for a while. */
+  pause(): void {
+    this.#isReady = false;
+  }
+
+  /** Begins jobs again. @param concurrency how many may run at once from now on; default: as before. */
+  resume(concurrency = this.#concurrency): void {
+    this.#isReady = true;
+    this.#concurrency = concurrency;
+    this.#pump();
   }
 
   get counts(): JobCounts {
@@ -161,7 +179,7 @@ export class JobQueue {
 
   #pump(): void {
     for (const job of this.#waiting) {
-      if (!this.#isReady || this.#running.size >= this.#options.limits.concurrency) return;
+      if (!this.#isReady || this.#running.size >= this.#concurrency) return;
       this.#waiting.delete(job);
       void this.#run(job);
     }

@@ -22,7 +22,6 @@ export interface RouteOptions {
   readonly isKey: KeyCheck;
   /** For the document; see `jobRequestSchema`. */
   readonly input: z.ZodType | undefined;
-  readonly concurrency: number;
   /** The largest bodies of `/run` and `/runsync`, in bytes. */
   readonly maxBytes: number;
   readonly maxSyncBytes: number;
@@ -184,18 +183,21 @@ function changeRoutes(app: App, { queue, isDocumented }: RouteOptions): void {
 }
 
 /** How the endpoint is. */
-function stateRoutes(app: App, { queue, isDocumented, concurrency }: RouteOptions): void {
+function stateRoutes(app: App, { queue, isDocumented }: RouteOptions): void {
   const hide = !isDocumented;
 
   app.get(
     '/health',
     { config: byHeader, schema: { hide, summary: 'Counts', response: { 200: healthSchema } } },
-    async () => ({ jobs: queue.counts, workers: workersOf(queue, concurrency) }),
+    async () => ({ jobs: queue.counts, workers: workersOf(queue) }),
   );
 
   app.get(
     '/ping',
-    { config: { access: 'open' }, schema: { hide, summary: '200 ready, 204 still loading' } },
+    {
+      config: { access: 'open' },
+      schema: { hide, summary: '200 ready, 204 not: it loads, or its process is started again' },
+    },
     async (_request, reply: FastifyReply) => await reply.code(queue.isReady ? 200 : 204).send(),
   );
 }
@@ -225,8 +227,15 @@ function given(policy: NonNullable<JobRequestBody['policy']>): Record<string, nu
 }
 
 /** As if every slot were a worker of the endpoint's. */
-function workersOf(queue: JobQueue, slots: number): z.infer<typeof healthSchema>['workers'] {
-  const running = queue.counts.inProgress;
-  const ready = queue.isReady ? slots : 0;
-  return { idle: ready - running, initializing: slots - ready, ready, running, throttled: 0 };
+function workersOf(queue: JobQueue): z.infer<typeof healthSchema>['workers'] {
+  const { counts, concurrency, isReady } = queue;
+  const running = counts.inProgress;
+  const ready = isReady ? concurrency : 0;
+  return {
+    idle: Math.max(0, ready - running),
+    initializing: concurrency - ready,
+    ready,
+    running,
+    throttled: 0,
+  };
 }

@@ -30,6 +30,8 @@ export interface ServeContext extends JobContext, AcquireContext {
   readonly apiKey: Secret | null;
   /** The pictures are saved here, as `<id>.<format>`. */
   readonly outputDir: string;
+  /** Makes that folder where it is missing; throws where it leads out of the workspace. */
+  readonly makeOutputDir: () => Promise<unknown>;
 }
 
 /**
@@ -45,7 +47,7 @@ export async function runJob(job: JobRequest, context: ServeContext): Promise<An
   const bytes = await clock.time('acquire', acquireImage(image, context));
   const stem = path.join(context.outputDir, safeFileName(job.id));
   const made = await makeFiles(bytes, options, (format) => `${stem}.${format}`, context, clock);
-  const { saved, warnings } = await clock.time('save', saveOrWarn(made.files));
+  const { saved, warnings } = await clock.time('save', saveOrWarn(made.files, context));
   return toAnswer(made, { saved, warnings, timings: clock.timings() });
 }
 
@@ -84,8 +86,12 @@ async function makeFiles(
 }
 
 /** A full or a read-only volume does not cost a caller the map: the answer has it. */
-async function saveOrWarn(files: readonly OutputFile[]) {
-  const outcomes = await Promise.allSettled(files.map(save));
+async function saveOrWarn(
+  files: readonly OutputFile[],
+  { makeOutputDir }: Pick<ServeContext, 'makeOutputDir'>,
+) {
+  const made = makeOutputDir();
+  const outcomes = await Promise.allSettled(files.map((file) => made.then(() => save(file))));
   return {
     saved: files.filter((_file, i) => outcomes[i]?.status === 'fulfilled'),
     warnings: outcomes.flatMap((outcome, i) =>

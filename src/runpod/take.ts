@@ -95,10 +95,11 @@ function problemOf(item: unknown): string | null {
   return null;
 }
 
-/** Half a surrogate pair cannot be written into a URL. */
+/** Half a surrogate pair cannot be written into a URL, and dots alone are a way up in one. */
 function idOf(item: unknown): string | null {
   if (!isRecord(item) || typeof item.id !== 'string') return null;
-  return item.id !== '' && item.id.isWellFormed() ? item.id : null;
+  const { id } = item;
+  return !['', '.', '..'].includes(id) && id.isWellFormed() ? id : null;
 }
 
 function failed(error: string, waitMs: number | null = null): Taken {

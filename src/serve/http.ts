@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { UsageError } from '../errors.ts';
+import { messageOf, UsageError } from '../errors.ts';
 import { startApi } from '../http/server.ts';
 import { isServerKey } from '../job/authorize.ts';
 import { jobInputSchema } from '../job/schema.ts';
@@ -49,13 +49,19 @@ export async function serveHttp(
     return await withModel(service, async (started, handler) => {
       model = started;
       loaded.resolve(handler);
+      model.watch((processes) => {
+        if (processes === 0) return api.queue.pause();
+        api.queue.resume(concurrencyFor(service, processes));
+      });
       log.info('taking jobs');
       const over = AbortSignal.any([signal, model.lost]);
       await withSweptOutputs(service, async () => {
         if (!over.aborted) await once(over, 'abort');
         await api.close(config.shutdownGraceMs);
       });
-      return model.lost.aborted ? 1 : 0;
+      if (!model.lost.aborted) return 0;
+      log.error({ reason: messageOf(model.lost.reason) }, 'no more jobs');
+      return 1;
     });
   } catch (error) {
     await api.close(0);

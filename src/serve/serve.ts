@@ -4,6 +4,7 @@ import { isCancelled } from '../errors.ts';
 import { runJob } from '../job/run.ts';
 import type { Log } from '../log.ts';
 import type { Handler } from '../runpod/handler.ts';
+import { OUTPUTS, outputFolder } from '../storage/folders.ts';
 import type { Model } from '../worker/model.ts';
 import { jobHandler } from './handler.ts';
 import { serveHttp } from './http.ts';
@@ -82,7 +83,8 @@ function handlerFor(model: Model, { config, log }: Service): Handler {
     prediction: config.model.prediction,
     apiKey: config.apiKey,
     fetch: config.fetch,
-    outputDir: path.join(config.workspace, 'output_images'),
+    outputDir: path.join(config.workspace, OUTPUTS),
+    makeOutputDir: () => outputFolder(config.workspace),
   };
   return jobHandler({ run: (job, signal) => runJob(job, { ...context, signal }), log });
 }

@@ -2,7 +2,7 @@ import { lstat, mkdir, realpath } from 'node:fs/promises';
 import path from 'node:path';
 
 /** Where a workspace's pictures lie. */
-const OUTPUTS = 'output_images';
+export const OUTPUTS = 'output_images';
 
 /**
  * The folder of a workspace's pictures, which is made where it is missing. It may be a link, but only to a place inside

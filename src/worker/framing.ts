@@ -6,6 +6,9 @@ export const MAX_LINE_BYTES = 1 << 20;
 
 const NEWLINE = 0x0a;
 
+/** So many pieces of a line are joined before its end: each takes memory beside its own bytes. */
+const MAX_PIECES = 1024;
+
 /**
  * Cuts a stream of bytes into lines.
  *
@@ -52,6 +55,7 @@ export class LineFramer {
       throw new RangeError(`a line is longer than ${this.#maxBytes} bytes`);
     }
     if (piece.length > 0) this.#pieces.push(piece);
+    if (this.#pieces.length > MAX_PIECES) this.#pieces = [this.rest()];
   }
 
   #take(): Buffer {

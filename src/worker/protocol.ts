@@ -214,6 +214,9 @@ export class ProtocolError extends Error {
   override readonly name = 'ProtocolError';
 }
 
+/** What is wrong with a line is told to so many characters: there may be a mistake in each of its million bytes. */
+const MAX_WRONG = 1000;
+
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 /**
@@ -244,7 +247,8 @@ function parse<T>(schema: z.ZodType<T>, line: Uint8Array): T {
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw new ProtocolError(`no valid message: ${z.prettifyError(parsed.error)}: ${excerpt(line)}`);
+  const wrong = z.prettifyError(parsed.error).slice(0, MAX_WRONG);
+  throw new ProtocolError(`no valid message: ${wrong}: ${excerpt(line)}`);
 }
 
 /** The beginning of a line, for an error message. */

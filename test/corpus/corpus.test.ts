@@ -20,6 +20,7 @@ import { said, terminate } from '../serve/rig.ts';
 import { recordingLog } from '../worker/programs.ts';
 import { BASE64 } from './base64.ts';
 import type { Case } from './case.ts';
+import { IMAGES } from './images.ts';
 import { JOBS } from './jobs.ts';
 import { GOOD } from './photo.ts';
 import { ANSWERS, NAMES, SERVED_URLS, SERVER, URLS } from './urls.ts';
@@ -28,7 +29,13 @@ import { ANSWERS, NAMES, SERVED_URLS, SERVER, URLS } from './urls.ts';
  * Every case by the real handler, on the real Python process with the sample model. The internet alone is not: names
  * have the addresses that `urls.ts` says, and what would be connected to is noted, so that a hole reaches nothing.
  */
-const TABLES = { jobs: JOBS, base64: BASE64, urls: URLS, 'served urls': SERVED_URLS };
+const TABLES = {
+  jobs: JOBS,
+  base64: BASE64,
+  images: IMAGES,
+  urls: URLS,
+  'served urls': SERVED_URLS,
+};
 
 const { log, records } = recordingLog();
 let model: Model;
@@ -55,6 +62,7 @@ async function rig(): Promise<{ handler: Handler; stage: Stage }> {
     modelName: 'sample',
     prediction: 'disparity' as const,
     outputDir: path.join(dir, 'output'),
+    makeOutputDir: async () => {},
     fetch: policyOf({ maxBytes: 200_000, timeoutMs: 1000 }),
     network: stage,
   };

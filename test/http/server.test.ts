@@ -464,6 +464,25 @@ describe('GET /health and /ping', () => {
   });
 });
 
+describe('a server whose model is down for a while', () => {
+  it('says so, keeps what comes, and runs it when the model is back, as many at a time as it then can', async () => {
+    const api = await serveApi({ limits: { concurrency: 2 } });
+    await runSync(api, { do: 'echo' });
+    api.queue.pause();
+    expect(await api.ask('GET', '/ping', undefined, {})).toMatchObject({ status: 204 });
+    const id = await run(api, { do: 'echo' });
+    expect((await api.ask('GET', '/health')).json).toMatchObject({
+      jobs: { inQueue: 1, inProgress: 0 },
+      workers: { idle: 0, initializing: 2, ready: 0 },
+    });
+    api.queue.resume(5);
+    expect((await api.ask('GET', `/status-sync/${id}`)).json).toMatchObject({
+      status: 'COMPLETED',
+    });
+    expect((await api.ask('GET', '/health')).json).toMatchObject({ workers: { ready: 5 } });
+  });
+});
+
 describe('GET /metrics', () => {
   it('counts jobs, stages and bytes', async () => {
     const api = await serveApi({ restarts: () => 3 });

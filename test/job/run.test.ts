@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import sharp from 'sharp';
@@ -8,6 +8,7 @@ import { runJob } from '../../src/job/run.ts';
 import { provision } from '../../src/provision/provision.ts';
 import { FOR_THE_MODEL } from '../../src/provision/steps.ts';
 import { Secret } from '../../src/secret.ts';
+import { outputFolder } from '../../src/storage/folders.ts';
 import { Model } from '../../src/worker/model.ts';
 import { IMAGES } from '../cli/cli.ts';
 import { recordingLog } from '../worker/programs.ts';
@@ -38,6 +39,7 @@ function run(
     prediction = 'disparity' as Prediction,
     signal = new AbortController().signal,
     folder = outputDir,
+    makeOutputDir = async (): Promise<unknown> => null,
   } = {},
 ) {
   const input = { api_key: 'key', image_base64: photo, processing_res: 128, ...options };
@@ -48,6 +50,7 @@ function run(
     modelName: 'sample',
     prediction,
     outputDir: folder,
+    makeOutputDir,
     fetch,
     signal,
   };
@@ -113,6 +116,20 @@ describe('the answer', () => {
     const f = Math.fround; // it is computed in float32
     const wanted = map.map((value) => Math.floor(f(f(f(value - min) / f(max - min)) * 255)));
     expect((await pixels(image_base64)).equals(Uint8Array.from(wanted))).toBe(true);
+  });
+
+  it('is saved nowhere when the folder is a link out of the workspace, and given all the same', async () => {
+    const workspace = path.join(outputDir, 'Lotus');
+    const elsewhere = path.join(outputDir, 'elsewhere');
+    await Promise.all([workspace, elsewhere].map((dir) => mkdir(dir)));
+    const folder = path.join(workspace, 'output_images');
+    await symlink(elsewhere, folder);
+    const makeOutputDir = () => outputFolder(workspace);
+    const { image_base64, file_path, files, warnings } = await run({}, { folder, makeOutputDir });
+    expect(await readdir(elsewhere)).toEqual([]);
+    expect([file_path, files]).toEqual([null, []]);
+    expect(warnings).toEqual([expect.stringContaining('outside of')]);
+    expect(image_base64).toMatch(/^iVBOR/);
   });
 
   it('has a file name that stays in the folder, whatever the id is', async () => {

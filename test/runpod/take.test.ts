@@ -155,13 +155,15 @@ describe('taking jobs', () => {
       null,
       { id: 7, input: 1 },
       job('\ud800x'), // half a surrogate pair has no place in a URL
+      job('..'), // which is a way up in one
+      job('.'),
       job('ok'),
     ]);
     await platform.until(() => platform.accepted.size === 2);
     expect(platform.results('no-input')).toEqual([{ error: 'The job has no input.' }]);
     expect(platform.results('ok')).toEqual([{ output: { echo: {} } }]);
-    expect(of('malformed').map(({ id }) => id)).toEqual(['no-input', null, null, null, null, null]);
-    expect((await end()).counts).toMatchObject({ taken: 1, malformed: 6, delivered: 2 });
+    expect(of('malformed').map(({ id }) => id)).toEqual(['no-input', ...Array(7).fill(null)]);
+    expect((await end()).counts).toMatchObject({ taken: 1, malformed: 8, delivered: 2 });
   });
 
   it('ignores a second copy of a job that runs, or is being delivered', async () => {

@@ -51,4 +51,11 @@ describe('LineFramer', () => {
       }),
     );
   });
+
+  it('joins a line that comes in pieces of a byte', () => {
+    const framer = new LineFramer();
+    const line = Buffer.from('0123456789'.repeat(1000));
+    for (const byte of line) expect(framer.push(Buffer.from([byte]))).toEqual([]);
+    expect(framer.push(Buffer.from('\n'))).toEqual([line]);
+  });
 });
