@@ -6,12 +6,12 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { settings } from '../src/config.ts';
 import { ERROR_STATUS } from '../src/errors.ts';
 import { API_ERRORS } from '../src/http/errors.ts';
 import { jobAnswerSchema, jobRequestSchema } from '../src/http/schemas.ts';
 import { API_LIMITS, type ApiLimits } from '../src/http/server.ts';
 import { jobInputSchema } from '../src/job/schema.ts';
+import { settings } from '../src/settings.ts';
 
 const DOCS = path.join(import.meta.dirname, '..', 'docs');
 

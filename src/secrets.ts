@@ -1,5 +1,6 @@
-import { type Environment, SECRETS } from './config.ts';
+import type { Environment } from './config.ts';
 import { withoutCredentials } from './errors.ts';
+import { SECRETS } from './settings.ts';
 
 /** A shorter value is part of too many words, and no secret that keeps anybody out. */
 const SHORTEST = 8;

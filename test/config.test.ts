@@ -2,17 +2,11 @@ import os from 'node:os';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { APP_ROOT } from '../src/app.ts';
-import {
-  type Config,
-  type Environment,
-  PROFILES,
-  readConfig,
-  SECRETS,
-  settings,
-} from '../src/config.ts';
+import { type Config, type Environment, readConfig } from '../src/config.ts';
 import { UsageError } from '../src/errors.ts';
 import { RELEASED_MODELS, SUPPORTED_MODELS } from '../src/models.ts';
 import type { Mount } from '../src/mounts.ts';
+import { PROFILES, SECRETS, settings } from '../src/settings.ts';
 
 const HOME = { HOME: '/home/user' };
 const WORKSPACE = '/home/user/.local/share/lotus-worker';

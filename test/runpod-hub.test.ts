@@ -2,8 +2,9 @@ import { access, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { APP_ROOT } from '../src/app.ts';
-import { readConfig, settings } from '../src/config.ts';
+import { readConfig } from '../src/config.ts';
 import { parseJobInput } from '../src/job/schema.ts';
+import { settings } from '../src/settings.ts';
 
 const read = async (name: string) =>
   JSON.parse(await readFile(path.join(APP_ROOT, '.runpod', name), 'utf8'));

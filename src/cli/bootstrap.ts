@@ -1,9 +1,9 @@
-import type { Profile } from '../config.ts';
 import { messageOf } from '../errors.ts';
 import { roundMs } from '../job/stopwatch.ts';
 import { provision, survey } from '../provision/provision.ts';
 import type { Made, Observer, StepOutcome } from '../provision/step.ts';
 import { STEP_NAMES, type StepName } from '../provision/steps.ts';
+import type { Profile } from '../settings.ts';
 import { type ServeFlags, serve } from './serve.ts';
 import {
   interruptSignal,

@@ -2,10 +2,10 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import type { z } from 'zod';
 import { VERSION } from '../app.ts';
-import { PROFILES } from '../config.ts';
 import { LotusError, SetupError, UsageError } from '../errors.ts';
 import { jobOptionsSchema, OUTPUT_FORMATS } from '../job/schema.ts';
 import { STEP_NAMES } from '../provision/steps.ts';
+import { PROFILES } from '../settings.ts';
 import { NORMALIZE_MODES, RESAMPLE_METHODS } from '../worker/protocol.ts';
 
 const EXIT_FAILED = 1;

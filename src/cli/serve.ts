@@ -1,8 +1,9 @@
-import type { Environment, Profile } from '../config.ts';
+import type { Environment } from '../config.ts';
 import { LotusError } from '../errors.ts';
 import { FOR_THE_MODEL, type StepName } from '../provision/steps.ts';
 import { chooseMode, type ServeFlags as ModeFlags } from '../serve/mode.ts';
 import { serveJobs } from '../serve/serve.ts';
+import type { Profile } from '../settings.ts';
 import type { Model } from '../worker/model.ts';
 import {
   interruptSignal,

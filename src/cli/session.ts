@@ -1,10 +1,11 @@
-import { type Config, type Environment, type Profile, readConfig } from '../config.ts';
+import { type Config, type Environment, readConfig } from '../config.ts';
 import { Interruption } from '../errors.ts';
 import { createLog, type Log } from '../log.ts';
 import { holdLeases } from '../provision/leases.ts';
 import { provision } from '../provision/provision.ts';
 import type { Made, Observer } from '../provision/step.ts';
 import { FOR_THE_MODEL, type StepName } from '../provision/steps.ts';
+import type { Profile } from '../settings.ts';
 import { listDevices } from '../worker/devices.ts';
 import { Model } from '../worker/model.ts';
 import { showProgress } from './progress.ts';

@@ -1,5 +1,6 @@
-import { type Environment, SECRETS, settings } from '../config.ts';
+import type { Environment } from '../config.ts';
 import { withoutCredentials } from '../errors.ts';
+import { SECRETS, settings } from '../settings.ts';
 import { type Finding, note, ok } from './finding.ts';
 
 /** Variables that start so and are no setting are most likely meant to be one. */

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { PYTHON_ROOT } from '../app.ts';
-import type { Profile } from '../config.ts';
+import type { Profile } from '../settings.ts';
 
 /** The kind of machine that packages are for; laptops of several may share a disk. */
 export const MACHINE = `${process.platform}-${process.arch}`;

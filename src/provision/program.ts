@@ -2,9 +2,9 @@ import type { ChildProcess } from 'node:child_process';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
-import { SECRETS } from '../config.ts';
 import { cancelled } from '../errors.ts';
 import { withoutSecrets } from '../secrets.ts';
+import { SECRETS } from '../settings.ts';
 import { tethered } from './tether.ts';
 
 interface ProgramOptions {

@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
-import type { Config, Environment, Profile } from '../config.ts';
+import type { Config, Environment } from '../config.ts';
 import { isCancelled, messageOf } from '../errors.ts';
+import type { Profile } from '../settings.ts';
 import { flashAttnStep } from './flash-attn.ts';
 import { interpreterStep } from './interpreter.ts';
 import { isLeftBehind, type Lock, withLock } from './lock.ts';

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile, realpath } from 'node:fs/promises';
 import path from 'node:path';
-import type { Config, Environment, Profile } from '../config.ts';
+import type { Config, Environment } from '../config.ts';
+import type { Profile } from '../settings.ts';
 import { PYTHON_MINOR } from './interpreter.ts';
 import { roomForPackages } from './package-room.ts';
 import { installPackages, putInterpreter, STAMP, type Stamp } from './packages.ts';

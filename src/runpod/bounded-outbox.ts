@@ -1,4 +1,4 @@
-import { afterAwake } from './awake.ts';
+import { afterAwake } from '../time/awake.ts';
 import type { Observer } from './events.ts';
 import type { Outbox, Owed } from './outbox.ts';
 

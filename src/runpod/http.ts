@@ -1,5 +1,5 @@
 import { Agent, type Dispatcher, request } from 'undici';
-import { afterAwake } from './awake.ts';
+import { afterAwake } from '../time/awake.ts';
 import type { PlatformKey } from './platform.ts';
 
 /** What the platform answered. Read it, or discard it. */

@@ -1,6 +1,6 @@
 /** The public face of the library, `lotus-worker/runpod`; the project's own code imports the files themselves. */
 // biome-ignore-all lint/performance/noBarrelFile: what a package exports has to be named in one place
-export type { Pace } from './backoff.ts';
+export type { Pace } from '../time/backoff.ts';
 export type { Counts } from './counts.ts';
 export type { EndReason, Observer, WorkerEvent } from './events.ts';
 export {

@@ -1,4 +1,4 @@
-import type { Pace } from './backoff.ts';
+import type { Pace } from '../time/backoff.ts';
 import type { Observer } from './events.ts';
 import type { Handler } from './handler.ts';
 import type { Outbox } from './outbox.ts';

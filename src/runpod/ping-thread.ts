@@ -3,7 +3,7 @@
  * jobs is what the main thread told last.
  */
 import { parentPort, workerData } from 'node:worker_threads';
-import { pause } from './awake.ts';
+import { pause } from '../time/awake.ts';
 import { HttpClient, Unanswered } from './http.ts';
 import { PlatformKey, withQuery } from './platform.ts';
 

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { afterAwake } from './awake.ts';
+import { afterAwake } from '../time/awake.ts';
 import type { Observer } from './events.ts';
 import type { PingData, PingOrder, PingReport } from './ping-thread.ts';
 import type { Platform } from './platform.ts';

@@ -1,5 +1,5 @@
-import { afterAwake, pause } from './awake.ts';
-import { Backoff } from './backoff.ts';
+import { afterAwake, pause } from '../time/awake.ts';
+import { Backoff } from '../time/backoff.ts';
 import { post } from './deliver.ts';
 import type { HttpClient } from './http.ts';
 import type { Timing } from './options.ts';

@@ -1,4 +1,4 @@
-import { pause } from './awake.ts';
+import { pause } from '../time/awake.ts';
 import type { Backlog } from './backlog.ts';
 import type { BoundedOutbox } from './bounded-outbox.ts';
 import type { Change } from './change.ts';

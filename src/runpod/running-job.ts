@@ -1,4 +1,4 @@
-import { afterAwake } from './awake.ts';
+import { afterAwake } from '../time/awake.ts';
 import type { BoundedOutbox } from './bounded-outbox.ts';
 import { type Delivered, deliver } from './deliver.ts';
 import type { Observer } from './events.ts';

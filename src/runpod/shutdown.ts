@@ -1,4 +1,4 @@
-import { afterAwake } from './awake.ts';
+import { afterAwake } from '../time/awake.ts';
 import type { JobTable } from './job-table.ts';
 import type { Timing } from './options.ts';
 

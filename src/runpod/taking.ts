@@ -1,5 +1,5 @@
-import { pause } from './awake.ts';
-import { Backoff } from './backoff.ts';
+import { pause } from '../time/awake.ts';
+import { Backoff } from '../time/backoff.ts';
 import type { Observer } from './events.ts';
 import type { Timing } from './options.ts';
 import type { Taken, TakenJobs } from './take.ts';

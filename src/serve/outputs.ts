@@ -1,9 +1,9 @@
 import { OUTPUT_FORMATS } from '../job/schema.ts';
-import { pause } from '../runpod/awake.ts';
 import { owedNames, removeAbandoned } from '../spool/survey.ts';
 import { clockOf } from '../storage/clock.ts';
 import { outputFolder } from '../storage/folders.ts';
 import { sweepFolder } from '../storage/retention.ts';
+import { pause } from '../time/awake.ts';
 import type { Service } from './serve.ts';
 
 /** Often enough that a folder does not grow far beyond its limits, and seldom enough that nobody notices. */

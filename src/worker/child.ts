@@ -1,6 +1,6 @@
 import { execa } from 'execa';
 import type { Log } from '../log.ts';
-import { afterAwake } from '../runpod/awake.ts';
+import { afterAwake } from '../time/awake.ts';
 import { StderrLog } from './stderr.ts';
 
 /** How to start the Python side; tests start small programs that misbehave instead. */

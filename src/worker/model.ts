@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { cancelled, LotusError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
-import type { Pace } from '../runpod/backoff.ts';
+import type { Pace } from '../time/backoff.ts';
 import type { Devices } from './devices.ts';
 import { PoisonList, type Suspect } from './poison.ts';
 import { Pool, type TurnOptions } from './pool.ts';

@@ -1,5 +1,5 @@
 import { cancelled, type LotusError } from '../errors.ts';
-import { afterAwake } from '../runpod/awake.ts';
+import { afterAwake } from '../time/awake.ts';
 import type { WaitOptions } from './process.ts';
 import type { RunRequest } from './protocol.ts';
 import type { Ran, Supervisor } from './supervisor.ts';

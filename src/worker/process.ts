@@ -1,6 +1,6 @@
 import { asLotusError, cancelled, isCancelled, LotusError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { afterAwake } from '../runpod/awake.ts';
+import { afterAwake } from '../time/awake.ts';
 import { Child, type End, type WorkerCommand } from './child.ts';
 import {
   type Answers,

@@ -1,4 +1,4 @@
-import { pause } from '../runpod/awake.ts';
+import { pause } from '../time/awake.ts';
 import type { WorkerProcess } from './process.ts';
 
 /** So often within the time that it has, a process is asked. */

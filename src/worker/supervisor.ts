@@ -1,8 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { asLotusError, isCancelled, LotusError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { pause } from '../runpod/awake.ts';
-import { Backoff, type Pace } from '../runpod/backoff.ts';
+import { pause } from '../time/awake.ts';
+import { Backoff, type Pace } from '../time/backoff.ts';
 import { type Crash, CrashBudget, type CrashLimits } from './crash-budget.ts';
 import { Growth, privateMemory } from './memory.ts';
 import type { Ending, WaitOptions, WorkerProcess } from './process.ts';

@@ -2,7 +2,8 @@ import { mkdir, mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readConfig, SECRETS } from '../../src/config.ts';
+import { readConfig } from '../../src/config.ts';
+import { SECRETS } from '../../src/settings.ts';
 import { type Hub, startHub } from '../fixtures/hub.ts';
 import { interpreter, makeWheel, repository } from '../fixtures/provision/chaos-workspace.ts';
 import { type Guarded, startGuarded } from '../fixtures/provision/guarded-server.ts';

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, vi } from 'vitest';
-import type { Pace } from '../../src/runpod/backoff.ts';
 import type { WorkerEvent } from '../../src/runpod/events.ts';
 import { HttpClient } from '../../src/runpod/http.ts';
 import { type Platform, PlatformKey, readPlatform } from '../../src/runpod/platform.ts';
 import { RunPodWorker } from '../../src/runpod/worker.ts';
+import type { Pace } from '../../src/time/backoff.ts';
 import type { Fault, RecordedRequest } from './platform.ts';
 import { StandInPlatform } from './platform.ts';
 import { echo, job, QUICK, startRig } from './rig.ts';

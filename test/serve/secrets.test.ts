@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
-import { SECRETS } from '../../src/config.ts';
+import { SECRETS } from '../../src/settings.ts';
 import { IMAGES, scratchFolder } from '../cli/cli.ts';
 import { KEY } from '../runpod/platform.ts';
 import { API_KEY, goodInput, pythonsOf, startWorker } from './rig.ts';
