@@ -10,13 +10,15 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { type HandOut, HandOuts } from './hand-outs.ts';
 
 export const WORKER_ID = 'worker1';
 export const KEY = 'platform-secret';
 
 /**
  * What a request gets in place of what it wants: a status, a page of HTML, JSON that is none, no answer for a
- * while, or a connection that is dropped before or after its body was read.
+ * while, or a connection that is dropped before or after its body was read. `lose-answer`: all is done that it asks
+ * for, jobs are handed out too, and the connection is dropped in place of the answer.
  */
 export type Fault =
   | number
@@ -25,6 +27,7 @@ export type Fault =
   | 'slow'
   | 'drop-before'
   | 'drop-after'
+  | 'lose-answer'
   /** `endless`: the body's end never comes. */
   | { status: number; headers: Record<string, string>; body?: string; endless?: true };
 
@@ -41,6 +44,16 @@ export interface RecordedRequest {
   body: string | null;
 }
 
+/** A result that was accepted. */
+export interface Acceptance {
+  readonly jobId: string;
+  readonly workerId: string;
+  /** Seconds, by the platform's clock. */
+  readonly t: number;
+  /** Whether the whole answer was handed to the network, on a connection that stood. */
+  acknowledged: boolean;
+}
+
 export interface PlatformOptions {
   /** How long a request for jobs or stop signals is held open. */
   readonly holdMs?: number;
@@ -49,6 +62,13 @@ export interface PlatformOptions {
   /** How long a `slow` one takes. */
   readonly slowMs?: number;
   readonly port?: number;
+  /**
+   * A job that was handed out is queued again when no ping has named it for so long, as the platform does when a
+   * worker is gone. Default: never.
+   */
+  readonly heartbeatMs?: number;
+  /** Asked for what a request gets, where nothing else is in store for it. `kind`: `job-take`, `job-done`, ... */
+  readonly faultFor?: (kind: string, jobId: string) => Fault | undefined;
 }
 
 const RECORDED_HEADERS = ['content-type', 'authorization', 'accept', 'x-request-id', 'charset'];
@@ -58,6 +78,8 @@ export class StandInPlatform {
   readonly requests: RecordedRequest[] = [];
   /** The bodies that were accepted, by the id of their job; progress too. */
   readonly accepted = new Map<string, unknown[]>();
+  /** The results among them, in their order. */
+  readonly acceptances: Acceptance[] = [];
   /** What is to be handed out: jobs, or anything else. */
   readonly #queue: unknown[] = [];
   readonly #takeFaults: Fault[] = [];
@@ -66,14 +88,24 @@ export class StandInPlatform {
   readonly #toStop: string[] = [];
   readonly #pingFaults: Fault[] = [];
   readonly #changes = new EventEmitter().setMaxListeners(0);
+  readonly #handOuts = new HandOuts();
   readonly #options: Required<PlatformOptions>;
   readonly #server: Server;
   readonly #since = performance.now();
   readonly #held = new Set<string>();
   #port = 0;
+  #heartbeat: NodeJS.Timeout | undefined;
 
   private constructor(options: PlatformOptions) {
-    this.#options = { holdMs: 200, latencyMs: 0, slowMs: 100, port: 0, ...options };
+    this.#options = {
+      holdMs: 200,
+      latencyMs: 0,
+      slowMs: 100,
+      port: 0,
+      heartbeatMs: Number.POSITIVE_INFINITY,
+      faultFor: () => undefined,
+      ...options,
+    };
     this.#server = createServer((request, response) => void this.#serve(request, response));
     this.#server.keepAliveTimeout = 60_000;
   }
@@ -81,7 +113,18 @@ export class StandInPlatform {
   static async start(options: PlatformOptions = {}): Promise<StandInPlatform> {
     const platform = new StandInPlatform(options);
     await platform.#listen(platform.#options.port);
+    platform.#startHeartbeat();
     return platform;
+  }
+
+  #startHeartbeat(): void {
+    const { heartbeatMs } = this.#options;
+    if (!Number.isFinite(heartbeatMs)) return;
+    this.#heartbeat = setInterval(() => {
+      const lost = this.#handOuts.takeLost(this.now() - heartbeatMs / 1000);
+      this.#queue.unshift(...lost);
+      if (lost.length > 0) this.look();
+    }, heartbeatMs / 8);
   }
 
   async #listen(port: number): Promise<void> {
@@ -91,6 +134,11 @@ export class StandInPlatform {
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#heartbeat);
+    await this.#hangUp();
+  }
+
+  async #hangUp(): Promise<void> {
     this.#server.close();
     this.#server.closeAllConnections();
     this.look();
@@ -101,9 +149,24 @@ export class StandInPlatform {
     return this.#port;
   }
 
+  /** Seconds since it was started: the clock of all that it notes. */
+  now(): number {
+    return (performance.now() - this.#since) / 1000;
+  }
+
+  /** Every job that was given to a worker, in order. */
+  get handOuts(): readonly HandOut[] {
+    return this.#handOuts.all;
+  }
+
+  /** How many things wait to be handed out. */
+  get queued(): number {
+    return this.#queue.length;
+  }
+
   /** Not there at all for as long as that takes: every connection is cut, new ones are refused. */
   async outage(during: () => Promise<void>): Promise<void> {
-    await this.close();
+    await this.#hangUp();
     await during();
     await this.#listen(this.#port);
   }
@@ -186,9 +249,9 @@ export class StandInPlatform {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { pathname, search } = new URL(request.url ?? '', 'http://platform');
-    const [, , , kind = '', , last = ''] = pathname.split('/');
+    const [, , , kind = '', workerId = '', last = ''] = pathname.split('/');
     const jobId = decodeURIComponent(last);
-    const fault = this.#faultFor(kind, jobId);
+    const fault = this.#faultFor(kind, jobId) ?? this.#options.faultFor(kind, jobId);
     const record: RecordedRequest = {
       t: 0,
       method: request.method ?? '',
@@ -215,7 +278,7 @@ export class StandInPlatform {
         record.body = Buffer.concat(await request.toArray()).toString('utf8');
         record.body_bytes = Buffer.byteLength(record.body);
       }
-      await this.#answer(kind, jobId, fault, record, response);
+      await this.#answer({ kind, jobId, workerId }, fault, record, response);
     } catch {
       record.status ||= 'gone'; // the worker has hung up
     } finally {
@@ -233,39 +296,83 @@ export class StandInPlatform {
   }
 
   async #answer(
-    kind: string,
-    jobId: string,
+    call: Call,
     fault: Fault | undefined,
     record: RecordedRequest,
     response: ServerResponse,
   ): Promise<void> {
+    const { kind } = call;
+    const isTake = kind.startsWith('job-take');
     if (fault === 'slow') await sleep(this.#options.slowMs);
-    else if (fault === 'drop-after') {
-      this.#accept(kind, jobId, record);
+    else if (fault === 'drop-after' || (fault === 'lose-answer' && !isTake)) {
+      this.#accept(call, record);
       record.status = 'drop';
       response.socket?.destroy();
+      return;
+    } else if (fault === 'lose-answer') {
+      this.#lose(call, record, response);
       return;
     } else if (fault !== undefined) {
       record.note = 'scripted by the platform';
       spoil(record, response, fault);
       return;
     }
-    if (kind === 'job-stop' || kind.startsWith('job-take')) {
-      await this.#handOut(kind, record, response);
+    if (kind === 'job-stop' || isTake) {
+      await this.#handOut(call, record, response);
       return;
     }
     await sleep(this.#options.latencyMs);
-    this.#accept(kind, jobId, record);
+    const acceptance = this.#accept(call, record);
+    if (acceptance) {
+      const { socket } = response;
+      response.once('finish', () => {
+        acceptance.acknowledged = socket?.destroyed === false;
+      });
+    }
     send(record, response, 200, '{}');
   }
 
-  #accept(kind: string, jobId: string, { body }: RecordedRequest): void {
+  /** @returns the result that it was, if it was one. */
+  #accept({ kind, jobId, workerId }: Call, { body, query }: RecordedRequest) {
+    if (kind === 'ping') this.#hearOf(query);
     if (kind !== 'job-done' || body === null) return;
-    this.accepted.set(jobId, [...(this.accepted.get(jobId) ?? []), JSON.parse(body)]);
+    const said = JSON.parse(body);
+    this.accepted.set(jobId, [...(this.accepted.get(jobId) ?? []), said]);
+    if (said.status === 'IN_PROGRESS') return;
+    const acceptance = { jobId, workerId, t: this.now(), acknowledged: false };
+    this.acceptances.push(acceptance);
+    this.#handOuts.close(jobId);
+    this.#unqueue(jobId);
+    return acceptance;
+  }
+
+  #hearOf(query: string): void {
+    const ids = new URLSearchParams(query).get('job_id')?.split(',') ?? [];
+    this.#handOuts.hear(ids, this.now());
+  }
+
+  /** Nobody is given what is answered already. */
+  #unqueue(jobId: string): void {
+    if (!Number.isFinite(this.#options.heartbeatMs)) return; // then only tests queue, what they mean to
+    const at = this.#queue.findIndex((job) => (job as { id?: unknown } | null)?.id === jobId);
+    if (at >= 0) this.#queue.splice(at, 1);
+  }
+
+  /** Jobs go out, and never arrive. */
+  #lose({ workerId }: Call, record: RecordedRequest, response: ServerResponse): void {
+    const given = nextOf(this.#queue, wantedBy(record));
+    this.#handOuts.give(given, workerId, this.now());
+    record.status = 'drop';
+    record.note = idsOf(given);
+    response.socket?.destroy();
   }
 
   /** Jobs or stop signals: now, or when there are any, or none after a while. */
-  async #handOut(kind: string, record: RecordedRequest, response: ServerResponse): Promise<void> {
+  async #handOut(
+    { kind, workerId }: Call,
+    record: RecordedRequest,
+    response: ServerResponse,
+  ): Promise<void> {
     const source = kind === 'job-stop' ? this.#toStop : this.#queue;
     const until = AbortSignal.timeout(this.#options.holdMs);
     this.#held.add(record.path);
@@ -277,12 +384,28 @@ export class StandInPlatform {
     this.#held.delete(record.path);
     if (response.destroyed) throw new Error('the worker has hung up'); // nothing is handed to nobody
     if (source.length === 0) return send(record, response, 204, '');
-    const wanted = Number(new URLSearchParams(record.query).get('batch_size') ?? 1);
-    const given = kind === 'job-stop' ? source.splice(0) : nextOf(source, wanted);
-    record.note = (given as { id?: unknown }[]).map((item) => item?.id ?? item).join(',');
+    const given = kind === 'job-stop' ? source.splice(0) : nextOf(source, wantedBy(record));
+    record.note = idsOf(given);
+    if (kind !== 'job-stop') this.#handOuts.give(given, workerId, this.now());
     if (kind === 'job-stop') send(record, response, 200, JSON.stringify({ jobsToStop: given }));
     else send(record, response, 200, JSON.stringify(kind === 'job-take' ? one(given) : given));
   }
+}
+
+/** Who wants what. */
+interface Call {
+  readonly kind: string;
+  readonly jobId: string;
+  readonly workerId: string;
+}
+
+/** How many jobs a request for jobs is for. */
+function wantedBy({ query }: RecordedRequest): number {
+  return Number(new URLSearchParams(query).get('batch_size') ?? 1);
+}
+
+function idsOf(given: unknown): string {
+  return (given as { id?: unknown }[]).map((item) => item?.id ?? item).join(',');
 }
 
 /** A list as it is, or so many of what comes before the next list. */
