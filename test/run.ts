@@ -83,6 +83,7 @@ const ruffConfig = [
   'sample',
   'test/parity',
   'bench',
+  'chaos',
   'test/fixtures',
 ];
 const counts = [

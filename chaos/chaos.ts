@@ -1,0 +1,173 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { StandInPlatform } from '../test/runpod/platform.ts';
+import { type Evidence, type Leftovers, resultsOf } from './evidence.ts';
+import { serveImages } from './image-server.ts';
+import { drawImages, makeJobs, type TestJob } from './jobs.ts';
+import { PlatformScript } from './platform-script.ts';
+import { footprintOf, processesOf } from './processes.ts';
+import { Random } from './random.ts';
+import { describe, schedule } from './schedule.ts';
+import { type Stage, type Strike, waitFor } from './stage.ts';
+import { strike } from './strike.ts';
+import { runUndisturbed } from './undisturbed.ts';
+import { judge, type Verdict } from './verdict.ts';
+import { ChaosWorker } from './worker.ts';
+import { filesIn, makeWorkspace, type Workspace } from './workspace.ts';
+
+export interface ChaosOptions {
+  readonly seed: number;
+  readonly jobs: number;
+  /** How long faults strike. */
+  readonly ms: number;
+  /** Aborts to end at once, and clean up. */
+  readonly signal: AbortSignal;
+  /** Gets a line now and then. */
+  readonly say: (line: string) => void;
+}
+
+/** Of a hundred jobs. */
+const WRONG_PERCENT = 10;
+
+/** A worker pings so often, and a job that no ping names for so long is handed out again. */
+const PING_MS = 500;
+const HEARTBEAT_MS = 5_000;
+
+/** All faults are over: results are offered again after half a minute at the latest. */
+const SETTLE_MS = 120_000;
+
+/** How long the worker has to end in the end. */
+const END_MS = 60_000;
+
+/** Have faults strike a worker that has jobs to do, and judge what became of them. */
+export async function runChaos(
+  options: ChaosOptions,
+): Promise<{ evidence: Evidence; verdict: Verdict }> {
+  await using stack = new AsyncDisposableStack();
+  const { seed, signal, say } = options;
+  const images = await drawImages();
+  const server = await serveImages(images);
+  stack.defer(() => server.close());
+  const making = { images, urlOf: server.urlOf, wrongPercent: WRONG_PERCENT };
+  const jobs = makeJobs(options.jobs, { ...making, random: new Random(seed) });
+  say(`${jobs.length} jobs, first without faults`);
+  const undisturbed = await runUndisturbed(jobs, signal);
+  const workspace = await makeWorkspace();
+  stack.defer(() => workspace.remove());
+  const script = new PlatformScript(new Random(seed + 1));
+  const platform = await StandInPlatform.start({
+    holdMs: 2_000,
+    slowMs: 1_500,
+    heartbeatMs: HEARTBEAT_MS,
+    faultFor: (kind) => script.faultFor(kind),
+  });
+  stack.defer(() => platform.close());
+  const worker = new ChaosWorker({
+    workspace,
+    env: platform.env(PING_MS),
+    now: () => platform.now(),
+    onChange: () => {},
+  });
+  stack.defer(() => worker.close());
+  const stage: Stage = {
+    worker,
+    platform,
+    script,
+    workspace,
+    signal,
+    random: new Random(seed + 2),
+  };
+  worker.start('worker1');
+  const strikes = await strikeWhile(stage, jobs, options);
+  await settle(stage, jobs, say);
+  const footprints = await footprintsOf(worker);
+  const isInTime = await worker.terminate(END_MS);
+  const evidence: Evidence = {
+    jobs,
+    undisturbed,
+    results: resultsOf(platform),
+    handOuts: platform.handOuts,
+    lives: worker.lives,
+    lines: worker.lines,
+    strikes,
+    leftovers: await leftoversIn(workspace),
+    lastExit: isInTime ? worker.life.exit : null,
+    footprints,
+  };
+  return { evidence, verdict: judge(evidence) };
+}
+
+/** Queues the jobs, evenly, and has one fault after the other strike until the time is over. */
+async function strikeWhile(
+  stage: Stage,
+  jobs: readonly TestJob[],
+  { ms, seed, say }: ChaosOptions,
+): Promise<Strike[]> {
+  const { platform, worker, signal } = stage;
+  await waitFor(() => worker.isUp, END_MS, signal);
+  const since = performance.now();
+  const passed = () => performance.now() - since;
+  const feed = setInterval(() => queueUntil(passed() / ms), 100);
+  const tell = setInterval(() => say(progressOf(stage, jobs.length)), 5_000);
+  let queued = 0;
+  const queueUntil = (share: number) => {
+    const due = Math.min(jobs.length, Math.ceil(jobs.length * share));
+    platform.queue(...jobs.slice(queued, due).map(({ id, input }) => ({ id, input })));
+    queued = Math.max(queued, due);
+  };
+  const strikes: Strike[] = [];
+  try {
+    for (const { afterMs, fault } of schedule(new Random(seed + 3))) {
+      await sleep(afterMs, undefined, { signal });
+      if (passed() >= ms) break;
+      const struck = await strike(fault, stage);
+      strikes.push(struck);
+      say(lineOf(struck));
+    }
+  } finally {
+    clearInterval(feed);
+    clearInterval(tell);
+  }
+  queueUntil(1);
+  return strikes;
+}
+
+/** Waits until all is answered and nothing is owed; the verdict says what is not. */
+async function settle(
+  { worker, platform, signal }: Stage,
+  jobs: readonly TestJob[],
+  say: (line: string) => void,
+): Promise<void> {
+  say('no more faults; waiting for what is not answered yet');
+  const isAnswered = () => jobs.every(({ id }) => platform.results(id).length > 0);
+  const isSettled = () => isAnswered() && worker.running.size === 0 && worker.owing.size === 0;
+  await waitFor(isSettled, SETTLE_MS, signal);
+}
+
+function progressOf({ platform, worker }: Stage, jobs: number): string {
+  const answered = new Set(platform.acceptances.map(({ jobId }) => jobId)).size;
+  const { running, owing } = worker;
+  return `${answered} of ${jobs} answered, ${platform.queued} queued, ${running.size} running, ${owing.size} owing`;
+}
+
+function lineOf({ fault, t, until, missed, unmet }: Strike): string {
+  const more = missed ? `: missed, ${missed}` : unmet ? `: ${unmet}` : '';
+  return `${t.toFixed(1)} s  ${describe(fault)} (${(until - t).toFixed(1)} s)${more}`;
+}
+
+async function footprintsOf(worker: ChaosWorker): Promise<Evidence['footprints']> {
+  const python = await worker.python();
+  return {
+    node: await footprintOf(worker.life.pid),
+    python: python === null ? null : await footprintOf(python),
+  };
+}
+
+async function leftoversIn({ dir, outputs, spool, scratch }: Workspace): Promise<Leftovers> {
+  const processes = await processesOf(dir);
+  return {
+    spool: await filesIn(spool),
+    scratch: await filesIn(scratch),
+    halfMade: (await filesIn(outputs)).filter((name) => name.endsWith('.partial')),
+    processes: processes.map(({ pid, command }) => `${pid} ${command}`),
+  };
+}

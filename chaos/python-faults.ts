@@ -1,0 +1,78 @@
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { execa } from 'execa';
+import { addressSpaceOf, isAlive } from './processes.ts';
+import type { PythonFault } from './schedule.ts';
+import { type Outcome, type Stage, waitFor } from './stage.ts';
+
+/** How long a moment is waited for; then it strikes all the same. */
+const MOMENT_MS = 10_000;
+
+/**
+ * Until a process that hangs must be gone: the worker's time-out (3 s) as often as it may miss, and the rungs from
+ * SIGTERM to SIGKILL.
+ */
+const FOUND_MS = 30_000;
+
+const GARBLE = path.join(import.meta.dirname, 'garble.py');
+
+export async function strikePython(fault: PythonFault, stage: Stage): Promise<Outcome> {
+  const { worker, signal } = stage;
+  if (fault.moment === 'running') {
+    await waitFor(() => worker.isComputing(), MOMENT_MS, signal);
+  } else {
+    await waitFor(async () => (await worker.python()) !== null, MOMENT_MS, signal);
+  }
+  const pid = await worker.python();
+  if (pid === null) return { missed: 'there was no Python process' };
+  return { pid, ...(await ACTS[fault.what](pid, stage)) };
+}
+
+const ACTS: Record<PythonFault['what'], (pid: number, stage: Stage) => Promise<Outcome>> = {
+  kill: async (pid) => {
+    send(pid, 'SIGKILL');
+    return {};
+  },
+  stop: async (pid, stage) => {
+    send(pid, 'SIGSTOP');
+    return await expectEnd(pid, stage, 'that hung');
+  },
+  garble: async (pid, stage) => {
+    const { python } = stage.workspace;
+    const { failed, stderr } = await execa(python, [GARBLE, String(pid)], { reject: false });
+    if (failed) return { missed: stderr || 'garble.py has failed' };
+    return await expectEnd(pid, stage, 'that spoke garbage');
+  },
+  starve,
+};
+
+/** It gets no more memory until a job has failed of that, or a little longer. */
+async function starve(pid: number, { worker, signal }: Stage): Promise<Outcome> {
+  const bytes = await addressSpaceOf(pid);
+  if (bytes === null) return { missed: 'the Python process had ended' };
+  const from = worker.lines.length;
+  const limit = (as: string) =>
+    execa('prlimit', ['--pid', String(pid), `--as=${as}:`], { reject: false });
+  const { failed, stderr } = await limit(String(bytes));
+  if (failed) return { missed: stderr };
+  const isFelt = () => worker.lines.slice(from).some(({ code }) => code === 'out_of_memory');
+  await waitFor(isFelt, 3_000, signal);
+  await sleep(200, undefined, { signal });
+  await limit('unlimited'); // it may have ended
+  return {};
+}
+
+async function expectEnd(pid: number, { signal }: Stage, what: string): Promise<Outcome> {
+  if (await waitFor(async () => !(await isAlive(pid)), FOUND_MS, signal)) return {};
+  send(pid, 'SIGKILL');
+  return { unmet: `a Python process ${what} was still there after ${FOUND_MS / 1000} s` };
+}
+
+/** To one that may have just ended. */
+export function send(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}

@@ -1,0 +1,54 @@
+import { StandInPlatform } from '../test/runpod/platform.ts';
+import type { Said } from './answers.ts';
+import { resultsOf } from './evidence.ts';
+import type { TestJob } from './jobs.ts';
+import { waitFor } from './stage.ts';
+import { ChaosWorker } from './worker.ts';
+import { makeWorkspace } from './workspace.ts';
+
+/** Nothing that works takes as long: a start, and so long for each job. */
+const START_MS = 120_000;
+const JOB_MS = 5_000;
+
+/**
+ * What a worker says to each of the jobs when it is left alone.
+ *
+ * @throws Error when that is not what the jobs expect: nothing could be told from a run with faults then.
+ */
+export async function runUndisturbed(
+  jobs: readonly TestJob[],
+  signal: AbortSignal,
+): Promise<Map<string, Said>> {
+  await using stack = new AsyncDisposableStack();
+  const workspace = await makeWorkspace();
+  stack.defer(() => workspace.remove());
+  const platform = await StandInPlatform.start({ holdMs: 2_000 });
+  stack.defer(() => platform.close());
+  const worker = new ChaosWorker({
+    workspace,
+    env: platform.env(),
+    now: () => platform.now(),
+    onChange: () => {},
+  });
+  stack.defer(() => worker.close());
+  platform.queue(...jobs.map(({ id, input }) => ({ id, input })));
+  worker.start('worker1');
+  const isOver = () => platform.acceptances.length >= jobs.length || worker.life.end !== null;
+  await waitFor(isOver, START_MS + jobs.length * JOB_MS, signal);
+  const said = new Map(resultsOf(platform).map((result) => [result.job, result.said]));
+  const wrong = jobs.filter(({ id, expects }) => !isExpected(said.get(id), expects));
+  if (wrong.length === 0) return said;
+  const list = wrong.slice(0, 5).map(({ id, expects }) => {
+    return `${id} expects ${expects} and got ${JSON.stringify(said.get(id))}`;
+  });
+  const last = worker.lines.slice(-5).map(({ msg }) => msg);
+  throw new Error(
+    `${wrong.length} jobs are not answered as they should be, and there were no faults yet: ${list.join('; ')};` +
+      ` the log ends with: ${last.join('; ')}`,
+  );
+}
+
+function isExpected(said: Said | undefined, expects: TestJob['expects']): boolean {
+  if (!said) return false;
+  return 'map' in said ? expects === 'map' : said.error === expects;
+}
