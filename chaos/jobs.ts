@@ -14,18 +14,18 @@ export interface TestJob {
   readonly expects: 'map' | ErrorCode;
 }
 
-/** Long edges, in pixels. Small: the model is to be busy, and the machine may be a laptop. */
+/** Widths, in pixels. Small: the model is to be busy, and the machine may be a laptop. */
 const SIZES = [48, 160, 320, 640];
 const FORMATS = ['jpeg', 'png', 'webp'] as const;
 const PROCESSING = [64, 96, 128, 256];
 
 /** The sample images at several sizes and in all formats, by names. */
-export async function drawImages(): Promise<Map<string, Buffer>> {
+export async function drawImages(sizes: readonly number[] = SIZES): Promise<Map<string, Buffer>> {
   const folder = path.join(SAMPLE_ROOT, 'images');
   const images = new Map<string, Buffer>();
   for (const [i, file] of (await readdir(folder)).sort().entries()) {
     const whole = sharp(await readFile(path.join(folder, file)));
-    for (const [j, size] of SIZES.entries()) {
+    for (const [j, size] of sizes.entries()) {
       const format = FORMATS[(i + j) % FORMATS.length] ?? 'png';
       const image = await whole.clone().resize(size).toFormat(format).toBuffer();
       images.set(`${path.parse(file).name}-${size}.${format}`, image);
@@ -34,7 +34,7 @@ export async function drawImages(): Promise<Map<string, Buffer>> {
   return images;
 }
 
-interface Making {
+export interface Making {
   readonly random: Random;
   readonly images: ReadonlyMap<string, Buffer>;
   readonly urlOf: (name: string) => string;
@@ -42,14 +42,17 @@ interface Making {
   readonly wrongPercent: number;
 }
 
-/** Jobs of all kinds. No two are the same, so that a worker that refuses one by its looks refuses no other. */
+/** Jobs of all kinds. */
 export function makeJobs(count: number, making: Making): TestJob[] {
-  return Array.from({ length: count }, (_, n) => {
-    const { random } = making;
-    const id = `${random.chance(25) ? 'sync-' : ''}job-${String(n).padStart(4, '0')}`;
-    const isWrong = random.chance(making.wrongPercent);
-    return { id, ...(isWrong ? wrong(n, making) : good(n, making)) };
-  });
+  return Array.from({ length: count }, (_, n) => makeJob(n, making));
+}
+
+/** One of all kinds. No two are the same, so that a worker that refuses one by its looks refuses no other. */
+export function makeJob(n: number, making: Making): TestJob {
+  const { random } = making;
+  const id = `${random.chance(25) ? 'sync-' : ''}job-${String(n).padStart(4, '0')}`;
+  const isWrong = random.chance(making.wrongPercent);
+  return { id, ...(isWrong ? wrong(n, making) : good(n, making)) };
 }
 
 function good(seed: number, { random, images, urlOf }: Making): Omit<TestJob, 'id'> {

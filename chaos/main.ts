@@ -10,6 +10,7 @@ import { randomInt } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { runChaos } from './chaos.ts';
+import { untilInterrupted } from './interruption.ts';
 import { table, toJson } from './report.ts';
 
 /** Beside the faults: two starts, the run without faults, and what is to settle. */
@@ -26,18 +27,15 @@ const { values } = parseArgs({
 const seed = Number(values.seed);
 const jobs = Number(values.jobs);
 const ms = Number(values.minutes) * 60_000;
-const interrupted = new AbortController();
-process.once('SIGINT', () => interrupted.abort());
-process.once('SIGTERM', () => interrupted.abort());
 const since = performance.now();
 
 console.log(`npm run chaos -- --seed ${seed} --jobs ${jobs} --minutes ${values.minutes}`);
-try {
+await untilInterrupted(async (interrupted) => {
   const { evidence, verdict } = await runChaos({
     seed,
     jobs,
     ms,
-    signal: AbortSignal.any([interrupted.signal, AbortSignal.timeout(ms + BESIDE_MS)]),
+    signal: AbortSignal.any([interrupted, AbortSignal.timeout(ms + BESIDE_MS)]),
     say: (line) => console.error(line),
   });
   const seconds = Math.round((performance.now() - since) / 1000);
@@ -48,8 +46,4 @@ try {
   else await writeFile(values.output, `${json}\n`);
   console.log(verdict.held ? '\nall promises were held' : '\na promise was BROKEN');
   process.exitCode = verdict.held ? 0 : 1;
-} catch (error) {
-  if (!interrupted.signal.aborted) throw error;
-  console.error('interrupted; all that was started is gone');
-  process.exitCode = 130;
-}
+});

@@ -1,23 +1,16 @@
 import type { Evidence } from './evidence.ts';
 import type { Footprint } from './processes.ts';
 import { describe } from './schedule.ts';
-import type { Verdict } from './verdict.ts';
+import type { Judged, Verdict } from './verdict.ts';
 
 /** No more of them are printed; the JSON has all. */
 const SHOWN = 8;
 
 /** The verdict for people. */
 export function table(verdict: Verdict, { footprints }: Evidence): string {
-  const lines = verdict.promises.flatMap(({ promise, broken }) => [
-    `| ${broken.length === 0 ? 'held' : '**BROKEN**'} | ${promise} |`,
-    ...broken.slice(0, SHOWN).map((what) => `| | ${what} |`),
-    ...(broken.length > SHOWN ? [`| | and ${broken.length - SHOWN} more |`] : []),
-  ]);
   const facts = Object.entries(verdict.counts).map(([name, value]) => `| ${name} | ${value} |`);
   return [
-    '| verdict | promise |',
-    '|---|---|',
-    ...lines,
+    promiseTable(verdict.promises),
     '',
     '| what | how much |',
     '|---|---|',
@@ -34,6 +27,15 @@ export function table(verdict: Verdict, { footprints }: Evidence): string {
       verdict.errors.map(({ code, why }) => `${code}: ${why ?? 'not explained'}`),
     ),
   ].join('\n');
+}
+
+export function promiseTable(promises: readonly Judged[]): string {
+  const lines = promises.flatMap(({ promise, broken }) => [
+    `| ${broken.length === 0 ? 'held' : '**BROKEN**'} | ${promise} |`,
+    ...broken.slice(0, SHOWN).map((what) => `| | ${what} |`),
+    ...(broken.length > SHOWN ? [`| | and ${broken.length - SHOWN} more |`] : []),
+  ]);
+  return ['| verdict | promise |', '|---|---|', ...lines].join('\n');
 }
 
 /** The verdict for programs, with every fault and every repeat. */
