@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { send } from './python-faults.ts';
+import { send } from './processes.ts';
 import type { NodeFault } from './schedule.ts';
 import { type Outcome, type Stage, waitFor } from './stage.ts';
 

@@ -61,6 +61,15 @@ export async function processesOf(mark: string): Promise<{ pid: number; command:
   return found.flat();
 }
 
+/** To one that may have just ended. */
+export function send(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
 async function allPids(): Promise<number[]> {
   return (await readdir('/proc')).map(Number).filter((pid) => pid > 0);
 }

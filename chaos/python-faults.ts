@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
-import { addressSpaceOf, isAlive } from './processes.ts';
+import { addressSpaceOf, isAlive, send } from './processes.ts';
 import type { PythonFault } from './schedule.ts';
 import { type Outcome, type Stage, waitFor } from './stage.ts';
 
@@ -66,13 +66,4 @@ async function expectEnd(pid: number, { signal }: Stage, what: string): Promise<
   if (await waitFor(async () => !(await isAlive(pid)), FOUND_MS, signal)) return {};
   send(pid, 'SIGKILL');
   return { unmet: `a Python process ${what} was still there after ${FOUND_MS / 1000} s` };
-}
-
-/** To one that may have just ended. */
-export function send(pid: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
 }

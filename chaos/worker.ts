@@ -133,6 +133,7 @@ export class ChaosWorker {
     this.life.end ??= 'killed';
     this.#child?.kill('SIGKILL');
     await this.#gone;
+    clearTimeout(this.#revival); // it may have ended by itself in between
     return true;
   }
 
@@ -152,6 +153,7 @@ export class ChaosWorker {
     }, patienceMs);
     await this.#gone;
     clearTimeout(late);
+    clearTimeout(this.#revival);
     return !isLate;
   }
 
@@ -159,7 +161,6 @@ export class ChaosWorker {
   async close(): Promise<void> {
     clearTimeout(this.#revival);
     if (this.lives.length > 0) await this.kill();
-    clearTimeout(this.#revival); // it may have ended by itself in between
     this.#log.end();
     await once(this.#log, 'close');
   }

@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, readdir, readlink, rm, symlink } from 'node:fs/promises
 import os from 'node:os';
 import path from 'node:path';
 import { readConfig } from '../src/config.ts';
+import { processesOf, send } from './processes.ts';
 
 /** A workspace of a run's own. */
 export interface Workspace {
@@ -12,6 +13,7 @@ export interface Workspace {
   readonly scratch: string;
   /** The venv's interpreter. */
   readonly python: string;
+  /** Ends whatever still works in it, and removes it. */
   remove(): Promise<void>;
 }
 
@@ -31,7 +33,10 @@ export async function makeWorkspace(): Promise<Workspace> {
     spool: path.join(outputs, '.spool'),
     scratch,
     python: path.join(venvs, venv, 'bin', 'python'),
-    remove: () => rm(path.dirname(dir), { recursive: true, force: true }),
+    remove: async () => {
+      for (const { pid } of await processesOf(dir)) send(pid, 'SIGKILL');
+      await rm(path.dirname(dir), { recursive: true, force: true, maxRetries: 5 });
+    },
   };
 }
 

@@ -47,14 +47,13 @@ function draw({ title, xLabel, yLabel, series }: Chart): string {
     ...ys.map((y) => line(LEFT, scaleY(y), right, scaleY(y))),
     ...ys.map((y) => text(LEFT - 6, scaleY(y) + 4, String(y), 'text-anchor="end"')),
     ...xs.map((x) => text(scaleX(x), bottom + 16, String(x), 'text-anchor="middle"')),
-    text(right, bottom + 32, xLabel, 'text-anchor="end"'),
+    text(right, bottom + 30, xLabel, 'text-anchor="end"'),
     text(right, 20, yLabel, 'text-anchor="end"'),
     ...series.map(({ points: its, color, dashed }) => {
       const path = its
         .map(({ x, y }) => `${scaleX(x).toFixed(1)},${scaleY(y).toFixed(1)}`)
         .join(' ');
-      const dash = dashed ? ' stroke-dasharray="4 3"' : '';
-      return `<polyline points="${path}" fill="none" stroke="${color}" stroke-width="1.5"${dash}/>`;
+      return `<polyline points="${path}" fill="none" ${pen(color, dashed)}/>`;
     }),
     ...series.map(({ name, color }, i) =>
       text(LEFT + i * 160, HEIGHT - 12, name, `fill="${color}"`),
@@ -74,8 +73,19 @@ function scale(largest: number, from: number, to: number): (value: number) => nu
   return (value) => from + (value / largest) * (to - from);
 }
 
-function line(x1: number, y1: number, x2: number, y2: number): string {
-  return `<line x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}" stroke="#ddd"/>`;
+function line(
+  x1: number,
+  y1: number,
+  x2: number,
+  y2: number,
+  color = '#ddd',
+  dashed = false,
+): string {
+  return `<line x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}" ${pen(color, dashed)}/>`;
+}
+
+function pen(color: string, dashed = false): string {
+  return `stroke="${color}" stroke-width="1.5"${dashed ? ' stroke-dasharray="4 3"' : ''}`;
 }
 
 function text(x: number, y: number, what: string, more = ''): string {
