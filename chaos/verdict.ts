@@ -23,6 +23,10 @@ export function judge(evidence: Evidence): Verdict {
   const promises = [
     promise('every job is answered', unanswered(evidence)),
     promise('no computed result is lost', lost(evidence)),
+    promise(
+      'a result that was saved is delivered, and not computed again',
+      computedAgain(evidence),
+    ),
     promise('every map is bit for bit that of an undisturbed run', otherMaps(evidence)),
     promise('what a caller does wrong is told as ever', otherErrors(evidence)),
     promise(
@@ -62,6 +66,17 @@ function lost({ lines, results }: Evidence): string[] {
   );
   const arrived = new Set(results.filter(({ said }) => 'map' in said).map(({ job }) => job));
   return [...computed].filter((job) => !arrived.has(job));
+}
+
+/** It lay in the spool when its worker died, and a later one has run the job. */
+function computedAgain({ lives, lines }: Evidence): string[] {
+  return lives.flatMap(({ number, saved }) => {
+    const again = lines.filter(
+      ({ job, life, outcome }) =>
+        outcome === 'completed' && life > number && job !== undefined && saved.includes(job),
+    );
+    return again.map(({ job, life, t }) => `${job}, by life ${life} at ${t.toFixed(1)} s`);
+  });
 }
 
 function otherMaps({ results, undisturbed }: Evidence): string[] {
@@ -114,6 +129,10 @@ function count(evidence: Evidence, repeats: readonly Repeat[]): Record<string, n
     'jobs handed out again': handOuts.length - new Set(handOuts.map(({ id }) => id)).size,
     'maps computed': completed.length,
     'maps computed again': completed.length - new Set(completed).size,
+    'results in the spool of a worker that died': lives.reduce(
+      (sum, { saved }) => sum + saved.length,
+      0,
+    ),
     'faults struck': strikes.filter(({ missed }) => missed === undefined).length,
     'faults missed': strikes.filter(({ missed }) => missed !== undefined).length,
     'Node processes': lives.length,

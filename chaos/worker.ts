@@ -7,6 +7,7 @@ import { MAIN } from '../src/app.ts';
 import { API_KEY } from './jobs.ts';
 import { type Line, readLine } from './log.ts';
 import { pythonsOf } from './processes.ts';
+import { savedJobs } from './saved.ts';
 import type { Workspace } from './workspace.ts';
 
 /** One process of the worker, from its start to its end. */
@@ -22,6 +23,8 @@ export interface Life {
   endedAt: number | null;
   /** Its exit code, or the signal that has ended it. */
   exit: number | string | null;
+  /** Jobs whose results it has left in the spool. */
+  saved: readonly string[];
 }
 
 interface WorkerOptions {
@@ -122,6 +125,7 @@ export class ChaosWorker {
       end: null,
       endedAt: null,
       exit: null,
+      saved: [],
     };
     this.lives.push(life);
     this.#child = child;
@@ -179,6 +183,7 @@ export class ChaosWorker {
     life.exit = await Promise.race([exited, failed.promise]).catch(() => failed.promise);
     life.end ??= 'itself';
     life.endedAt = this.#options.now();
+    life.saved = await savedJobs(this.#options.workspace.spool);
     this.running.clear();
     this.owing.clear();
     if (life.end === 'itself')

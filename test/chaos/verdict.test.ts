@@ -32,6 +32,7 @@ const life = (more: Partial<Life> = {}): Life => ({
   end: 'terminated',
   endedAt: 10,
   exit: 0,
+  saved: [],
   ...more,
 });
 const python = (what: 'kill' | 'starve', t: number): Strike => ({
@@ -124,6 +125,15 @@ describe('the verdict on a run with faults', () => {
       expect.stringMatching(/computed result/),
       expect.stringMatching(/good job fails/),
     ]);
+  });
+
+  it('finds a result that was saved by one that died, and computed again by another', () => {
+    const lives = [life({ end: 'killed', saved: ['good'] }), life({ number: 1 })];
+    const lines = [0, 1].map((number) =>
+      line('job', 'good', 1, { life: number, outcome: 'completed' }),
+    );
+    expect(broken(fine({ lives, lines }))).toEqual([expect.stringMatching(/not computed again/)]);
+    expect(broken(fine({ lives, lines: lines.slice(0, 1) }))).toEqual([]);
   });
 
   it('lets a job fail when both processes that had it were killed, and not when one was', () => {
