@@ -35,6 +35,7 @@ function explain(result: Result, before: readonly Result[], evidence: Evidence):
     return 'the process was killed before it could forget it';
   }
   const handedOut = evidence.handOuts.filter(({ id, t }) => id === result.job && t <= last.t);
-  if (handedOut.length > before.length) return 'it was with two workers before it was answered';
+  if (handedOut.length > before.length)
+    return 'it was with two workers, of which one was thought gone';
   return null;
 }

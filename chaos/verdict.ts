@@ -24,7 +24,7 @@ export function judge(evidence: Evidence): Verdict {
     promise('every job is answered', unanswered(evidence)),
     promise('no computed result is lost', lost(evidence)),
     promise(
-      'a result that was saved is delivered, and not computed again',
+      'a result that was saved is delivered by its worker, and not computed again',
       computedAgain(evidence),
     ),
     promise('every map is bit for bit that of an undisturbed run', otherMaps(evidence)),
@@ -68,12 +68,17 @@ function lost({ lines, results }: Evidence): string[] {
   return [...computed].filter((job) => !arrived.has(job));
 }
 
-/** It lay in the spool when its worker died, and a later one has run the job. */
+/**
+ * It lay in the spool when its worker died, and the one after it has run the job. One of another id may: it cannot know
+ * yet that the first is gone for good.
+ */
 function computedAgain({ lives, lines }: Evidence): string[] {
-  return lives.flatMap(({ number, saved }) => {
+  return lives.flatMap(({ number, workerId, saved }) => {
+    const later = lives.slice(number + 1).filter((life) => life.workerId === workerId);
+    const heirs = new Set(later.map((life) => life.number));
     const again = lines.filter(
       ({ job, life, outcome }) =>
-        outcome === 'completed' && life > number && job !== undefined && saved.includes(job),
+        outcome === 'completed' && heirs.has(life) && job !== undefined && saved.includes(job),
     );
     return again.map(({ job, life, t }) => `${job}, by life ${life} at ${t.toFixed(1)} s`);
   });

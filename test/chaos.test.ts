@@ -1,22 +1,29 @@
 import { describe, expect, it } from 'vitest';
 import { runChaos } from '../chaos/chaos.ts';
 
-/** One in which all kinds of faults come early: kills of both, a stop, garbage, and results that are owed. */
-const SEED = 7;
+/** One that begins with: Node killed while it owes results, an outage, Python hanging, babbling, and killed. */
+const SEED = 17_129;
 
-/** `npm run chaos` is the long form, with a seed of its own each time. */
-describe('a worker that is struck by faults while it has jobs to do', () => {
-  it('keeps every promise', async ({ signal }) => {
-    const { verdict } = await runChaos({
-      seed: SEED,
-      jobs: 60,
-      ms: 45_000,
-      signal,
-      say: (line) => console.error(line),
+/** The short form of `npm run chaos`, which takes another seed each time. */
+describe.skipIf(process.platform !== 'linux')(
+  'a worker that faults strike while it has jobs to do',
+  () => {
+    it('keeps every promise', async ({ signal }) => {
+      const { evidence, verdict } = await runChaos({
+        seed: SEED,
+        jobs: 60,
+        ms: 50_000,
+        signal,
+        say: (line) => console.error(line),
+      });
+      expect(verdict.promises.filter(({ broken }) => broken.length > 0)).toEqual([]);
+      const struck = evidence.strikes.map(({ fault }) => `${fault.on} ${fault.what}`);
+      expect(struck.slice(0, 4)).toEqual([
+        'node kill',
+        'platform outage',
+        'python stop',
+        'python garble',
+      ]);
     });
-    const broken = verdict.promises.filter((one) => one.broken.length > 0);
-    expect(broken).toEqual([]);
-    // It would show nothing otherwise.
-    expect(verdict.counts['faults struck']).toBeGreaterThan(4);
-  });
-});
+  },
+);

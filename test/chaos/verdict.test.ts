@@ -127,13 +127,15 @@ describe('the verdict on a run with faults', () => {
     ]);
   });
 
-  it('finds a result that was saved by one that died, and computed again by another', () => {
+  it('finds a result that was saved by one that died, and computed again by the next of its id', () => {
     const lives = [life({ end: 'killed', saved: ['good'] }), life({ number: 1 })];
     const lines = [0, 1].map((number) =>
       line('job', 'good', 1, { life: number, outcome: 'completed' }),
     );
     expect(broken(fine({ lives, lines }))).toEqual([expect.stringMatching(/not computed again/)]);
     expect(broken(fine({ lives, lines: lines.slice(0, 1) }))).toEqual([]);
+    const another = [...lives.slice(0, 1), life({ number: 1, workerId: 'worker2' })];
+    expect(broken(fine({ lives: another, lines }))).toEqual([]);
   });
 
   it('lets a job fail when both processes that had it were killed, and not when one was', () => {
@@ -164,7 +166,7 @@ describe('the verdict on a run with faults', () => {
       },
     ],
     [
-      'it was with two workers before it was answered',
+      'it was with two workers, of which one was thought gone',
       {
         results: [result('good', 2), result('good', 3)],
         handOuts: [0.5, 1].map((t) => ({ id: 'good', workerId: 'worker1', t })),
