@@ -51,6 +51,7 @@ const SETTINGS = {
   LOTUS_MAX_CRASHES: '10000',
   LOTUS_JOB_TIMEOUT: '60',
   OMP_NUM_THREADS: '1',
+  MALLOC_ARENA_MAX: '2', // as `bootstrap` and the image
 };
 
 /** After so long the platform starts a worker again that has ended by itself. */

@@ -97,6 +97,13 @@ describe('a start', () => {
     );
   });
 
+  it("asks glibc for two heaps, unless told otherwise, so that sharp's threads have none each", async () => {
+    await installed();
+    await program('node', '[ "$1" = --version ] && echo v24.11.0 || echo "$MALLOC_ARENA_MAX"');
+    expect((await bootstrap()).stdout).toBe('2');
+    expect((await bootstrap(['infer'], { MALLOC_ARENA_MAX: '8' })).stdout).toBe('8');
+  });
+
   it.each([[], ['--version'], ['--help'], ['help'], ['bootstrap', '--help'], ['infer', '-h']])(
     'that only asks how it is used needs no uv: %s %s',
     async (...args) => {
