@@ -6,6 +6,7 @@ import { drawImages, makeJobs, type TestJob } from './jobs.ts';
 import { PlatformScript } from './platform-script.ts';
 import { footprintOf, processesOf } from './processes.ts';
 import { Random } from './random.ts';
+import { savedJobs } from './saved.ts';
 import { describe, schedule } from './schedule.ts';
 import { type Stage, type Strike, waitFor } from './stage.ts';
 import { strike } from './strike.ts';
@@ -32,8 +33,11 @@ const WRONG_PERCENT = 10;
 const PING_MS = 500;
 const HEARTBEAT_MS = 5_000;
 
-/** All faults are over: results are offered again after half a minute at the latest. */
-const SETTLE_MS = 120_000;
+/**
+ * All faults are over. Results are offered again after half a minute at the latest, and a worker of another id that has
+ * died counts as gone after a minute, when others look for such every half minute.
+ */
+const SETTLE_MS = 240_000;
 
 /** How long the worker has to end in the end. */
 const END_MS = 60_000;
@@ -65,7 +69,6 @@ export async function runChaos(
     workspace,
     env: platform.env(PING_MS),
     now: () => platform.now(),
-    onChange: () => {},
   });
   stack.defer(() => worker.close());
   const stage: Stage = {
@@ -131,15 +134,17 @@ async function strikeWhile(
   return strikes;
 }
 
-/** Waits until all is answered and nothing is owed; the verdict says what is not. */
+/** Waits until all is answered and nothing is owed, by former workers either; the verdict says what is not. */
 async function settle(
-  { worker, platform, signal }: Stage,
+  { worker, platform, workspace, signal }: Stage,
   jobs: readonly TestJob[],
   say: (line: string) => void,
 ): Promise<void> {
   say('no more faults; waiting for what is not answered yet');
   const isAnswered = () => jobs.every(({ id }) => platform.results(id).length > 0);
-  const isSettled = () => isAnswered() && worker.running.size === 0 && worker.owing.size === 0;
+  const isAtRest = () => worker.isUp && worker.running.size === 0 && worker.owing.size === 0;
+  const isSettled = async () =>
+    isAnswered() && isAtRest() && (await savedJobs(workspace.spool)).length === 0;
   await waitFor(isSettled, SETTLE_MS, signal);
 }
 

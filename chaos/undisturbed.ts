@@ -28,7 +28,6 @@ export async function runUndisturbed(
     workspace,
     env: platform.env(),
     now: () => platform.now(),
-    onChange: () => {},
   });
   stack.defer(() => worker.close());
   platform.queue(...jobs.map(({ id, input }) => ({ id, input })));

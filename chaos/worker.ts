@@ -33,8 +33,6 @@ interface WorkerOptions {
   readonly env: Readonly<Record<string, string>>;
   /** Seconds. */
   readonly now: () => number;
-  /** Something has changed: a line was logged, or a life has ended. */
-  readonly onChange: () => void;
 }
 
 /**
@@ -189,7 +187,6 @@ export class ChaosWorker {
     this.owing.clear();
     if (life.end === 'itself')
       this.#revival = setTimeout(() => this.start(life.workerId), REVIVAL_MS);
-    this.#options.onChange();
   }
 
   #hear(text: string, life: Life): void {
@@ -200,7 +197,6 @@ export class ChaosWorker {
     if (msg === 'taking jobs') life.served = true;
     if (msg === 'the model is ready') void this.#noteLoaded();
     if (job !== undefined) this.#follow(msg, job);
-    this.#options.onChange();
   }
 
   async #noteLoaded(): Promise<void> {

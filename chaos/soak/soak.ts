@@ -60,7 +60,6 @@ export async function runSoak(options: SoakOptions): Promise<Soaked> {
     workspace,
     env: platform.env(),
     now: () => platform.now(),
-    onChange: () => {},
   });
   stack.defer(() => worker.close());
   worker.start('worker1');
