@@ -2,7 +2,7 @@
  * Thousands of jobs for one worker, and a look now and then at what it holds on to: memory, descriptors, threads and
  * files. Linux only.
  *
- *     npm run soak -- [--jobs 5000] [--every 50] [--seed 1] [--json FILE] [--svg FILE]
+ *     npm run soak -- [--jobs 5000] [--every 25] [--seed 1] [--json FILE] [--svg FILE]
  *
  * Exit code 1 when something has grown that should not.
  */
@@ -20,7 +20,7 @@ const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: '1' },
     jobs: { type: 'string', default: '5000' },
-    every: { type: 'string', default: '50' },
+    every: { type: 'string', default: '25' },
     json: { type: 'string' },
     svg: { type: 'string' },
   },

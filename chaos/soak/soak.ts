@@ -4,6 +4,7 @@ import { serveImages } from '../image-server.ts';
 import { drawImages, type Making, makeJob, type TestJob } from '../jobs.ts';
 import { type Footprint, footprintOf, pythonsOf } from '../processes.ts';
 import { Random } from '../random.ts';
+import { savedJobs } from '../saved.ts';
 import { waitFor } from '../stage.ts';
 import { ChaosWorker } from '../worker.ts';
 import { filesIn, makeWorkspace, type Workspace } from '../workspace.ts';
@@ -24,6 +25,7 @@ export interface Sample {
   readonly node: Footprint;
   readonly python: Footprint;
   readonly scratch: number;
+  /** Results that are kept, and not only that the worker lives. */
   readonly spool: number;
   readonly outputs: number;
   /** How many files the answers so far have named. */
@@ -34,8 +36,8 @@ export interface Soaked {
   readonly samples: readonly Sample[];
   /** Jobs that were not answered as they should be. */
   readonly wrong: readonly string[];
-  /** What its end has left. */
-  readonly scratchLeft: readonly string[];
+  /** Files that its end has left in the scratch folder and the spool. */
+  readonly left: readonly string[];
 }
 
 /** With a large one now and then: what is allocated for it is to be given back. */
@@ -83,7 +85,8 @@ export async function runSoak(options: SoakOptions): Promise<Soaked> {
     say(lineOf(sample));
   }
   await worker.terminate(END_MS);
-  return { samples, wrong, scratchLeft: await filesIn(workspace.scratch) };
+  const left = [...(await filesIn(workspace.scratch)), ...(await filesIn(workspace.spool))];
+  return { samples, wrong, left };
 }
 
 function nextJobs(from: number, count: number, making: Making): TestJob[] {
@@ -139,12 +142,13 @@ async function look(
   const [node, its] = [await footprintOf(pid), python ? await footprintOf(python) : null];
   if (!node || !its) throw new Error(`after ${facts.jobs} jobs a process is gone`);
   const spooled = await filesIn(spool);
+  const owed = await savedJobs(spool);
   return {
     ...facts,
     node,
     python: its,
     scratch: (await filesIn(scratch)).length,
-    spool: spooled.length,
+    spool: owed.length,
     outputs: (await filesIn(outputs)).length - spooled.length,
   };
 }

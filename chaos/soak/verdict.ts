@@ -8,7 +8,7 @@ export const WARM_JOBS = 500;
 /** Of the memory after `WARM_JOBS`. */
 export const MAX_GROWTH = 0.05;
 
-/** So many samples are one measurement: a garbage collection may be due in any one. */
+/** One measurement is a tenth of the samples, and no fewer: a garbage collection may be due in any one. */
 const SAMPLES = 5;
 
 export interface SoakVerdict {
@@ -22,15 +22,16 @@ export interface SoakVerdict {
  *
  * @throws RangeError when it was too short for that.
  */
-export function judgeSoak({ samples, wrong, scratchLeft }: Soaked): SoakVerdict {
+export function judgeSoak({ samples, wrong, left }: Soaked): SoakVerdict {
   const warm = samples.filter(({ jobs }) => jobs >= WARM_JOBS);
   if (warm.length < 2 * SAMPLES) {
     throw new RangeError(
       `${warm.length} samples after job ${WARM_JOBS}, and ${2 * SAMPLES} are needed`,
     );
   }
-  const first = warm.slice(0, SAMPLES);
-  const last = warm.slice(-SAMPLES);
+  const samplesEach = Math.max(SAMPLES, Math.round(warm.length / 10));
+  const first = warm.slice(0, samplesEach);
+  const last = warm.slice(-samplesEach);
   const growth = {
     node: grown(first, last, ({ node }) => node.rss),
     python: grown(first, last, ({ python }) => python.rss),
@@ -47,7 +48,7 @@ export function judgeSoak({ samples, wrong, scratchLeft }: Soaked): SoakVerdict 
       promise: 'no file is left between jobs, but those that the answers name',
       broken: samples.flatMap(strayFiles),
     },
-    { promise: 'nothing is left in the scratch folder in the end', broken: scratchLeft },
+    { promise: 'nothing is left in the scratch folder and the spool in the end', broken: left },
   ];
   return { held: promises.every(({ broken }) => broken.length === 0), promises, growth };
 }

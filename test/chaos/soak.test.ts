@@ -22,7 +22,7 @@ function soaked(change: (jobs: number) => Partial<Sample> = () => ({})) {
       ...change(jobs),
     };
   });
-  return { samples, wrong: [], scratchLeft: [] };
+  return { samples, wrong: [], left: [] };
 }
 
 const broken = (run: Parameters<typeof judgeSoak>[0]) =>
@@ -58,7 +58,7 @@ describe('the verdict on a soak', () => {
   });
 
   it('finds an answer that is not as it should be, and a scratch folder that its end has left', () => {
-    const run = { ...soaked(), wrong: ['job-1: internal, and not map'], scratchLeft: ['a.rgb'] };
+    const run = { ...soaked(), wrong: ['job-1: internal, and not map'], left: ['a.rgb'] };
     expect(broken(run)).toHaveLength(2);
   });
 
