@@ -39,7 +39,8 @@ const HEARTBEAT_MS = 5_000;
  */
 const SETTLE_MS = 240_000;
 
-/** How long the worker has to end in the end. */
+/** How long the worker has to take its first job, and to end in the end. */
+const START_MS = 120_000;
 const END_MS = 60_000;
 
 /** Have faults strike a worker that has jobs to do, and judge what became of them. */
@@ -47,38 +48,12 @@ export async function runChaos(
   options: ChaosOptions,
 ): Promise<{ evidence: Evidence; verdict: Verdict }> {
   await using stack = new AsyncDisposableStack();
-  const { seed, signal, say } = options;
-  const images = await drawImages();
-  const server = await serveImages(images);
-  stack.defer(() => server.close());
-  const making = { images, urlOf: server.urlOf, wrongPercent: WRONG_PERCENT };
-  const jobs = makeJobs(options.jobs, { ...making, random: new Random(seed) });
+  const { signal, say } = options;
+  const jobs = await drawJobs(options, stack);
   say(`${jobs.length} jobs, first without faults`);
   const undisturbed = await runUndisturbed(jobs, signal);
-  const workspace = await makeWorkspace();
-  stack.defer(() => workspace.remove());
-  const script = new PlatformScript(new Random(seed + 1));
-  const platform = await StandInPlatform.start({
-    holdMs: 2_000,
-    slowMs: 1_500,
-    heartbeatMs: HEARTBEAT_MS,
-    faultFor: (kind) => script.faultFor(kind),
-  });
-  stack.defer(() => platform.close());
-  const worker = new ChaosWorker({
-    workspace,
-    env: platform.env(PING_MS),
-    now: () => platform.now(),
-  });
-  stack.defer(() => worker.close());
-  const stage: Stage = {
-    worker,
-    platform,
-    script,
-    workspace,
-    signal,
-    random: new Random(seed + 2),
-  };
+  const stage = await setStage(options, stack);
+  const { worker, platform, workspace } = stage;
   worker.start('worker1');
   const strikes = await strikeWhile(stage, jobs, options);
   await settle(stage, jobs, say);
@@ -99,6 +74,38 @@ export async function runChaos(
   return { evidence, verdict: judge(evidence) };
 }
 
+/** The jobs, with the images that some of them name to be fetched. */
+async function drawJobs(
+  { seed, jobs }: ChaosOptions,
+  stack: AsyncDisposableStack,
+): Promise<TestJob[]> {
+  const images = await drawImages();
+  const server = await serveImages(images);
+  stack.defer(() => server.close());
+  const { urlOf } = server;
+  return makeJobs(jobs, { random: new Random(seed), images, urlOf, wrongPercent: WRONG_PERCENT });
+}
+
+async function setStage(
+  { seed, signal }: ChaosOptions,
+  stack: AsyncDisposableStack,
+): Promise<Stage> {
+  const workspace = await makeWorkspace();
+  stack.defer(() => workspace.remove());
+  const script = new PlatformScript(new Random(seed + 1));
+  const platform = await StandInPlatform.start({
+    holdMs: 2_000,
+    slowMs: 1_500,
+    heartbeatMs: HEARTBEAT_MS,
+    faultFor: (kind) => script.faultFor(kind),
+  });
+  stack.defer(() => platform.close());
+  const env = platform.env(PING_MS);
+  const worker = new ChaosWorker({ workspace, env, now: () => platform.now() });
+  stack.defer(() => worker.close());
+  return { worker, platform, script, workspace, signal, random: new Random(seed + 2) };
+}
+
 /** Queues the jobs, evenly, and has one fault after the other strike until the time is over. */
 async function strikeWhile(
   stage: Stage,
@@ -106,17 +113,17 @@ async function strikeWhile(
   { ms, seed, say }: ChaosOptions,
 ): Promise<Strike[]> {
   const { platform, worker, signal } = stage;
-  await waitFor(() => worker.isUp, END_MS, signal);
+  await waitFor(() => worker.isUp, START_MS, signal);
   const since = performance.now();
   const passed = () => performance.now() - since;
-  const feed = setInterval(() => queueUntil(passed() / ms), 100);
-  const tell = setInterval(() => say(progressOf(stage, jobs.length)), 5_000);
   let queued = 0;
   const queueUntil = (share: number) => {
     const due = Math.min(jobs.length, Math.ceil(jobs.length * share));
     platform.queue(...jobs.slice(queued, due).map(({ id, input }) => ({ id, input })));
     queued = Math.max(queued, due);
   };
+  const feed = setInterval(() => queueUntil(passed() / ms), 100);
+  const tell = setInterval(() => say(progressOf(stage, jobs.length)), 5_000);
   const strikes: Strike[] = [];
   try {
     for (const { afterMs, fault } of schedule(new Random(seed + 3))) {
