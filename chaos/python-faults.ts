@@ -9,7 +9,7 @@ import { type Outcome, type Stage, waitFor } from './stage.ts';
 const MOMENT_MS = 10_000;
 
 /**
- * Until a process that hangs must be gone: the worker's time-out (3 s) as often as it may miss, and the rungs from
+ * Until a process that hangs must be gone: the worker's time-out (5 s), and the rungs from
  * SIGTERM to SIGKILL.
  */
 const FOUND_MS = 30_000;
