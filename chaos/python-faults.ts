@@ -4,15 +4,13 @@ import { execa } from 'execa';
 import { addressSpaceOf, isAlive, send } from './processes.ts';
 import type { PythonFault } from './schedule.ts';
 import { type Outcome, type Stage, waitFor } from './stage.ts';
+import { LIVENESS_TIMEOUT_S, LOAD_TIMEOUT_S } from './worker.ts';
 
-/** How long a moment is waited for; then it strikes all the same. */
-const MOMENT_MS = 10_000;
+/** How long a moment is waited for, which may be the time that it takes to load; then it strikes all the same. */
+const MOMENT_MS = 30_000;
 
-/**
- * Until a process that hangs must be gone: the worker's time-out (5 s), and the rungs from
- * SIGTERM to SIGKILL.
- */
-const FOUND_MS = 30_000;
+/** What a process that is to end has for it beside the worker's time-out: the rungs from SIGTERM to SIGKILL, and some. */
+const RUNGS_MS = 25_000;
 
 const GARBLE = path.join(import.meta.dirname, 'garble.py');
 
@@ -62,8 +60,11 @@ async function starve(pid: number, { worker, signal }: Stage): Promise<Outcome> 
   return {};
 }
 
-async function expectEnd(pid: number, { signal }: Stage, what: string): Promise<Outcome> {
-  if (await waitFor(async () => !(await isAlive(pid)), FOUND_MS, signal)) return {};
+/** It is found by the signs of life that it does not give; while it loads, by the time that this takes. */
+async function expectEnd(pid: number, { worker, signal }: Stage, what: string): Promise<Outcome> {
+  const seconds = worker.loaded === pid ? LIVENESS_TIMEOUT_S : LOAD_TIMEOUT_S;
+  const ms = seconds * 1000 + RUNGS_MS;
+  if (await waitFor(async () => !(await isAlive(pid)), ms, signal)) return {};
   send(pid, 'SIGKILL');
-  return { unmet: `a Python process ${what} was still there after ${FOUND_MS / 1000} s` };
+  return { unmet: `a Python process ${what} was still there after ${ms / 1000} s` };
 }

@@ -35,6 +35,9 @@ interface WorkerOptions {
   readonly now: () => number;
 }
 
+export const LIVENESS_TIMEOUT_S = 5;
+export const LOAD_TIMEOUT_S = 60;
+
 /**
  * Small, so that what hangs is found while we look; and no end after so many crashes as we make. One thread for torch:
  * where the machine has other work, several wait for each other.
@@ -45,7 +48,8 @@ const SETTINGS = {
   LOTUS_API_KEY: API_KEY,
   LOTUS_LOG_LEVEL: 'debug',
   LOTUS_FETCH_ALLOW: '127.0.0.1',
-  LOTUS_LIVENESS_TIMEOUT: '5',
+  LOTUS_LIVENESS_TIMEOUT: String(LIVENESS_TIMEOUT_S),
+  LOTUS_LOAD_TIMEOUT: String(LOAD_TIMEOUT_S),
   LOTUS_MAX_CRASHES: '10000',
   LOTUS_JOB_TIMEOUT: '60',
   OMP_NUM_THREADS: '1',
@@ -64,11 +68,11 @@ export class ChaosWorker {
   readonly running = new Set<string>();
   /** Jobs that the living one has finished and not delivered. */
   readonly owing = new Set<string>();
+  /** The Python process that has loaded the model last. */
+  loaded: number | null = null;
   readonly #options: WorkerOptions;
   readonly #log: WriteStream;
   #child: ChildProcess | null = null;
-  /** The Python process that has loaded the model. */
-  #loaded: number | null = null;
   #revival: NodeJS.Timeout | undefined;
   #gone: Promise<void> = Promise.resolve();
 
@@ -90,7 +94,7 @@ export class ChaosWorker {
 
   /** Whether its Python process has loaded the model, and there is something to do for it. */
   async isComputing(): Promise<boolean> {
-    return this.running.size > 0 && this.#loaded !== null && this.#loaded === (await this.python());
+    return this.running.size > 0 && this.loaded !== null && this.loaded === (await this.python());
   }
 
   /** Its Python process, if it has one. */
@@ -200,7 +204,7 @@ export class ChaosWorker {
   }
 
   async #noteLoaded(): Promise<void> {
-    this.#loaded = await this.python();
+    this.loaded = await this.python();
   }
 
   #follow(msg: string, job: string): void {
