@@ -20,6 +20,8 @@ export interface ChaosOptions {
   readonly jobs: number;
   /** How long faults strike. */
   readonly ms: number;
+  /** So many strike all the same where the machine is slow. */
+  readonly leastFaults?: number;
   /** Aborts to end at once, and clean up. */
   readonly signal: AbortSignal;
   /** Gets a line now and then. */
@@ -110,7 +112,7 @@ async function setStage(
 async function strikeWhile(
   stage: Stage,
   jobs: readonly TestJob[],
-  { ms, seed, say }: ChaosOptions,
+  { ms, leastFaults = 0, seed, say }: ChaosOptions,
 ): Promise<Strike[]> {
   const { platform, worker, signal } = stage;
   await waitFor(() => worker.isUp, START_MS, signal);
@@ -128,7 +130,7 @@ async function strikeWhile(
   try {
     for (const { afterMs, fault } of schedule(new Random(seed + 3))) {
       await sleep(afterMs, undefined, { signal });
-      if (passed() >= ms) break;
+      if (passed() >= ms && strikes.length >= leastFaults) break;
       const struck = await strike(fault, stage);
       strikes.push(struck);
       say(lineOf(struck));
