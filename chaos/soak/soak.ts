@@ -46,6 +46,8 @@ const WRONG_PERCENT = 10;
 const START_MS = 120_000;
 const JOB_MS = 10_000;
 const END_MS = 60_000;
+/** A record is removed after its result was delivered. */
+const REST_MS = 5_000;
 
 /** Have one worker do thousands of jobs, and look at what it holds on to. */
 export async function runSoak(options: SoakOptions): Promise<Soaked> {
@@ -75,6 +77,7 @@ export async function runSoak(options: SoakOptions): Promise<Soaked> {
     const batch = nextJobs(done, Math.min(every, jobs - done), making);
     wrong.push(...(await work(batch, { worker, platform, signal })));
     done += batch.length;
+    await waitFor(async () => (await savedJobs(workspace.spool)).length === 0, REST_MS, signal);
     outputsWanted += batch.reduce((sum, job) => sum + filesOf(job), 0);
     const sample = await look(worker, workspace, {
       jobs: done,

@@ -1,4 +1,3 @@
-import type { Footprint } from '../processes.ts';
 import type { Judged } from '../verdict.ts';
 import type { Sample, Soaked } from './soak.ts';
 
@@ -67,14 +66,17 @@ function tooMuch(growth: number): string[] {
   return [`it has grown by ${percent(growth)} since job ${WARM_JOBS}`];
 }
 
-/** More at the end than ever in the first half: connections come and go, and a leak only grows. */
+/** More than in the first half there may be: connections come and go, and so do the threads that libvips keeps. */
+const SLACK = { descriptors: 3, threads: 8 };
+
+/** More at the end than ever in the first half. */
 function leaks(name: string, of: 'node' | 'python', warm: readonly Sample[]): string[] {
   const half = warm.slice(0, Math.ceil(warm.length / 2));
   return (['descriptors', 'threads'] as const).flatMap((what) => {
-    const number = (sample: Sample) => sample[of][what as keyof Footprint] ?? 0;
-    const most = Math.max(...half.map(number));
+    const number = (sample: Sample) => sample[of][what] ?? 0;
+    const most = Math.max(...half.map(number)) + SLACK[what];
     const least = Math.min(...warm.slice(-SAMPLES).map(number));
-    return least > most ? [`${name} has ${least} ${what}, and had ${most} at most`] : [];
+    return least > most ? [`${name} has ${least} ${what}, and may have ${most}`] : [];
   });
 }
 

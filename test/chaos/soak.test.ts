@@ -49,7 +49,7 @@ describe('the verdict on a soak', () => {
     [
       'a descriptor is left now and then',
       /descriptor/,
-      (jobs) => ({ node: { ...footprint(200 * MB), descriptors: 30 + Math.floor(jobs / 300) } }),
+      (jobs) => ({ node: { ...footprint(200 * MB), descriptors: 30 + Math.floor(jobs / 100) } }),
     ],
     ['pixels are left in the scratch folder', /no file is left/, () => ({ scratch: 1 })],
     ['a file is left that no answer names', /no file is left/, (jobs) => ({ outputs: jobs + 1 })],
