@@ -3,12 +3,12 @@ import { cancelled, LotusError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Pace } from '../time/backoff.ts';
 import type { Devices } from './devices.ts';
-import { PoisonList, type Suspect } from './poison.ts';
+import { PoisonList, Suspect } from './poison.ts';
 import { Pool, type TurnOptions } from './pool.ts';
 import type { Hello, Ready, Result, RunRequest } from './protocol.ts';
 import { Scratch } from './scratch.ts';
 import { type Started, type StartOptions, startProcess } from './start.ts';
-import { ProcessDied, Supervisor } from './supervisor.ts';
+import { type Death, ProcessDied, Supervisor } from './supervisor.ts';
 
 /** Raw 8-bit RGB, rows top to bottom: width * height * 3 bytes. */
 export interface RgbImage {
@@ -185,30 +185,36 @@ export class Model {
     const { signal: stopping } = this.#stopping;
     const signal = request.signal ? AbortSignal.any([request.signal, stopping]) : stopping;
     if (signal.aborted) throw cancelled();
-    const suspect = { image, options: request.options };
+    const suspect = new Suspect(image, request.options);
     const admit = () => this.#poison.refuse(suspect);
+    const onDeath = (death: Death) => this.#onDeath(suspect, death);
     admit();
     await using input = this.#scratch.file('rgb');
     await this.#write(input.path, image.pixels);
     for (let isAgain = false; ; isAgain = true) {
       try {
-        const map = await this.#try(input.path, image, { ...request, signal }, { isAgain, admit });
+        const map = await this.#try(
+          input.path,
+          image,
+          { ...request, signal },
+          { isAgain, admit, onDeath },
+        );
         this.#poison.clear(suspect);
         return map;
       } catch (error) {
         if (!(error instanceof ProcessDied)) throw error;
-        this.#onDeath(suspect, error);
         if (error.cause.code === 'timed_out') throw error.cause; // its time is over
         admit();
       }
     }
   }
 
-  #onDeath(suspect: Suspect, { cause, crash, hadBegun }: ProcessDied): void {
+  #onDeath(suspect: Suspect, { error, crash, hadBegun }: Death): void {
     if (!hadBegun) return;
-    const { fingerprint, deaths } = this.#poison.blame(suspect, crash);
-    const size = `${suspect.image.width}x${suspect.image.height}`;
-    this.#log.warn({ fingerprint, size, deaths, err: cause }, 'the model process died of an image');
+    const deaths = this.#poison.blame(suspect, crash);
+    const { fingerprint, image } = suspect;
+    const size = `${image.width}x${image.height}`;
+    this.#log.warn({ fingerprint, size, deaths, err: error }, 'the model process died of an image');
   }
 
   /** Run it once. Its planes are files of this try's own: the process of the one before may still write. */
@@ -216,7 +222,7 @@ export class Model {
     path: string,
     { width, height }: RgbImage,
     { options, picture, planes, signal }: RunRequestOptions,
-    turn: Pick<TurnOptions, 'isAgain' | 'admit'>,
+    turn: Pick<TurnOptions, 'isAgain' | 'admit' | 'onDeath'>,
   ): Promise<DepthMap> {
     await using float32 = this.#scratch.file('float32');
     await using uint8 = this.#scratch.file('uint8');

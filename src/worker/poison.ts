@@ -10,9 +10,21 @@ const MAX_DEATHS = 2;
 const MAX_KNOWN = 1000;
 
 /** Raw pixels and how they are computed: all of a run that a process can die of. */
-export interface Suspect {
+export class Suspect {
   readonly image: { readonly pixels: Uint8Array; readonly width: number; readonly height: number };
-  readonly options: RunRequest['options'];
+  readonly #options: RunRequest['options'];
+  #fingerprint: string | undefined;
+
+  constructor(image: Suspect['image'], options: RunRequest['options']) {
+    this.image = image;
+    this.#options = options;
+  }
+
+  /** Made when it is asked for first: of the largest image it takes 30 ms. */
+  get fingerprint(): string {
+    this.#fingerprint ??= fingerprint(this.image, this.#options);
+    return this.#fingerprint;
+  }
 }
 
 /** Remembers which images, with which options, processes have died of, so that they do it no more. */
@@ -22,29 +34,29 @@ export class PoisonList {
   /** @throws LotusError `poison_job` when it has killed too often, also under another name. */
   refuse(suspect: Suspect): void {
     if (this.#deaths.size === 0) return; // a digest of every image would be waste
-    const deaths = this.#deaths.get(fingerprint(suspect))?.length ?? 0;
+    const deaths = this.#deaths.get(suspect.fingerprint)?.length ?? 0;
     if (deaths >= MAX_DEATHS) throw poisonJob();
   }
 
   /**
    * A process has died of it. When it is found guilty the processes are forgiven.
    *
-   * @returns the fingerprint for the log, and how often that was.
+   * @returns how often that was.
    */
-  blame(suspect: Suspect, crash: Crash): { fingerprint: string; deaths: number } {
-    const print = fingerprint(suspect);
-    const crashes = [...(this.#deaths.get(print) ?? []), crash];
-    this.#deaths.delete(print);
+  blame(suspect: Suspect, crash: Crash): number {
+    const { fingerprint } = suspect;
+    const crashes = [...(this.#deaths.get(fingerprint) ?? []), crash];
+    this.#deaths.delete(fingerprint);
     const [oldest] = this.#deaths.keys();
     if (this.#deaths.size >= MAX_KNOWN && oldest !== undefined) this.#deaths.delete(oldest);
-    this.#deaths.set(print, crashes);
+    this.#deaths.set(fingerprint, crashes);
     if (crashes.length >= MAX_DEATHS) for (const one of crashes) one.isForgiven = true;
-    return { fingerprint: print, deaths: crashes.length };
+    return crashes.length;
   }
 
   /** It went well: what it was blamed for was something else's fault. */
   clear(suspect: Suspect): void {
-    if (this.#deaths.size > 0) this.#deaths.delete(fingerprint(suspect));
+    if (this.#deaths.size > 0) this.#deaths.delete(suspect.fingerprint);
   }
 }
 
@@ -57,7 +69,10 @@ function poisonJob(): LotusError {
 }
 
 /** Without the seed: whoever changes that alone has changed nothing about what it costs. */
-function fingerprint({ image, options: { seed: _, ...options } }: Suspect): string {
+function fingerprint(
+  image: Suspect['image'],
+  { seed: _, ...options }: RunRequest['options'],
+): string {
   return createHash('sha256')
     .update(JSON.stringify([image.width, image.height, options]))
     .update(image.pixels)

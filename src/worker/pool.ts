@@ -1,10 +1,9 @@
 import { cancelled, type LotusError } from '../errors.ts';
 import { afterAwake } from '../time/awake.ts';
-import type { WaitOptions } from './process.ts';
 import type { RunRequest } from './protocol.ts';
-import type { Ran, Supervisor } from './supervisor.ts';
+import type { Ran, RunOptions, Supervisor } from './supervisor.ts';
 
-export interface TurnOptions extends WaitOptions {
+export interface TurnOptions extends RunOptions {
   /** It has had its turn, and lost it with the process: it is before those that have not. */
   readonly isAgain: boolean;
   /** Looked at when it is its turn: throws when it is not to be run after all. */

@@ -31,10 +31,17 @@ export interface Patience {
 
 const PATIENCE: Patience = { hello: 60_000, cancel: 30_000, stop: 5_000 };
 
-/** How a process has ended: as it was told to, by itself, or not at all, though it was killed. */
+/** A process that has not ended though it was killed: it holds what it has, its card among it. */
+export class Unkillable extends LotusError {
+  constructor(how: string) {
+    super('model_unavailable', `The model process hangs: ${how}`);
+  }
+}
+
+/** How a process has ended: as it was told to, or with an error; an `Unkillable` has not. */
 export type Ending =
   | { readonly kind: 'stopped' }
-  | { readonly kind: 'crashed' | 'left'; readonly error: LotusError };
+  | { readonly kind: 'crashed'; readonly error: LotusError };
 
 export interface WaitOptions {
   /** Milliseconds awake until the process is given up. */
@@ -93,7 +100,7 @@ export class WorkerProcess {
       await worker.#greet(signal);
       return worker;
     } catch (error) {
-      await worker.stop();
+      await worker.#endAfter();
       throw error;
     }
   }
@@ -136,7 +143,7 @@ export class WorkerProcess {
       this.#enter('ready');
       return ready;
     } catch (error) {
-      await this.stop();
+      await this.#endAfter();
       if (isCancelled(error)) throw error;
       throw new LotusError('model_unavailable', messageOf(error), { cause: error });
     }
@@ -182,6 +189,13 @@ export class WorkerProcess {
       if (!(await settlesWithin(this.#gone, this.#patience.stop))) this.#child.end();
     }
     await this.#gone;
+  }
+
+  /** End it after a failure. @throws Unkillable, which is worse. */
+  async #endAfter(): Promise<void> {
+    await this.stop();
+    const ending = await this.#gone;
+    if (ending.kind === 'crashed' && ending.error instanceof Unkillable) throw ending.error;
   }
 
   #isOver(): boolean {
@@ -268,13 +282,13 @@ export class WorkerProcess {
   #onExit({ how, isLeft }: End): Ending {
     const wanted = this.#state === 'stopping' && !this.#broken && !isLeft;
     this.#enter(wanted ? 'stopped' : 'crashed');
-    const why = isLeft ? undefined : this.#broken;
-    const error = asLotusError(why ?? this.#crash(isLeft ? 'it hangs' : 'it ended', how));
+    const why = this.#broken ?? this.#crash('it ended', how);
+    const error = isLeft ? new Unkillable(how) : asLotusError(why);
     this.#hello.reject(error);
     this.#conversation.end(error);
     if (wanted) return { kind: 'stopped' };
     if (!isCancelled(error)) this.#log.error({ err: error.cause ?? error }, error.message);
-    return { kind: isLeft ? 'left' : 'crashed', error };
+    return { kind: 'crashed', error };
   }
 
   #crash(what: string, how: string): LotusError {

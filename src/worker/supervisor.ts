@@ -5,7 +5,7 @@ import { pause } from '../time/awake.ts';
 import { Backoff, type Pace } from '../time/backoff.ts';
 import { type Crash, CrashBudget, type CrashLimits } from './crash-budget.ts';
 import { Growth, privateMemory } from './memory.ts';
-import type { Ending, WaitOptions, WorkerProcess } from './process.ts';
+import { type Ending, Unkillable, type WaitOptions, type WorkerProcess } from './process.ts';
 import type { Ready, Result, RunRequest } from './protocol.ts';
 import { askForSigns } from './signs.ts';
 import type { Started } from './start.ts';
@@ -32,19 +32,26 @@ export interface Ran {
   readonly ready: Ready;
 }
 
-/** The process has not survived a run. */
+/** A process that has not survived a run. */
+export interface Death {
+  readonly error: LotusError;
+  readonly crash: Crash;
+  /** Whether the run had begun: a process that was dead already is not its fault. */
+  readonly hadBegun: boolean;
+}
+
+export interface RunOptions extends WaitOptions {
+  onDeath(death: Death): void;
+}
+
+/** The process has not survived a run; `onDeath` has been told. */
 export class ProcessDied extends Error {
   override readonly name = 'ProcessDied';
   override readonly cause: LotusError;
-  readonly crash: Crash;
-  /** Whether it had begun: one that was dead already is not that run's fault. */
-  readonly hadBegun: boolean;
 
-  constructor(cause: LotusError, crash: Crash, hadBegun: boolean) {
+  constructor(cause: LotusError) {
     super(cause.message, { cause });
     this.cause = cause;
-    this.crash = crash;
-    this.hadBegun = hadBegun;
   }
 }
 
@@ -111,7 +118,7 @@ export class Supervisor {
    *
    * @throws LotusError as `WorkerProcess.run` does; `ProcessDied` when the process has not survived it.
    */
-  async run(request: Omit<RunRequest, 'type' | 'id'>, wait: WaitOptions): Promise<Ran> {
+  async run(request: Omit<RunRequest, 'type' | 'id'>, wait: RunOptions): Promise<Ran> {
     const started = this.#started;
     if (!this.isIdle || !started) throw new Error(`a ${this.#state} place cannot run`);
     this.#isRunning = true;
@@ -131,7 +138,9 @@ export class Supervisor {
       // Whoever gave it up may have had to wait in vain, and the process had to be killed: that says little about it.
       this.#crash = { isForgiven: isCancelled(error) };
       if (isCancelled(error)) throw error;
-      throw new ProcessDied(error, this.#crash, hasBegun);
+      // At once, and not when this is heard of: whose fault it was decides about the place's next start.
+      wait.onDeath({ error, crash: this.#crash, hadBegun: hasBegun });
+      throw new ProcessDied(error);
     } finally {
       this.#afterRun(process);
     }
@@ -149,7 +158,7 @@ export class Supervisor {
     while (goesOn && !this.#stopping.signal.aborted) {
       const ending = await this.#oneLife();
       if (this.#stopping.signal.aborted) break;
-      if (ending.kind !== 'stopped') goesOn = await this.#recover(ending);
+      if (ending.kind !== 'stopped') goesOn = await this.#recover(ending.error);
     }
     if (this.#state !== 'failed') this.#enter('stopped');
   }
@@ -175,11 +184,12 @@ export class Supervisor {
   }
 
   /** Decides what comes after an end that nobody wanted. @returns whether another process is to be started. */
-  async #recover({ kind, error }: Exclude<Ending, { kind: 'stopped' }>): Promise<boolean> {
+  async #recover(error: LotusError): Promise<boolean> {
     this.#failure = error;
     // One that cannot be killed has the card for itself.
-    if (kind === 'left' || (this.#starts === 0 && isHopeless(error))) return this.#giveUp(error);
-    await nextTurn(); // whoever ran the image that it died of says whose fault that was
+    const isHopeless = this.#starts === 0 && saysSo(error);
+    if (error instanceof Unkillable || isHopeless) return this.#giveUp(error);
+    await nextTurn(); // the run that it died in hears of it, and says whose fault that was
     this.#budget.spend(this.#crash ?? { isForgiven: false });
     const { excess } = this.#budget;
     if (excess !== null) return this.#giveUp(tooOften(error, excess));
@@ -214,14 +224,14 @@ export class Supervisor {
   }
 
   #enter(state: PlaceState): void {
-    this.#options.log.debug({ from: this.#state, to: state }, 'model place');
+    this.#options.log.trace({ from: this.#state, to: state }, 'model place');
     this.#state = stepOfPlace(this.#state, state);
     this.#options.onChange();
   }
 }
 
 /** Whether a process has said in good order that it cannot load, as it would again. */
-function isHopeless({ code, cause }: LotusError): boolean {
+function saysSo({ code, cause }: LotusError): boolean {
   return (
     code === 'model_unavailable' &&
     cause instanceof LotusError &&

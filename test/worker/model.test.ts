@@ -189,7 +189,7 @@ describe('a process that dies', () => {
     vi.spyOn(process, 'kill').mockReturnValue(true); // as in a driver's call: no signal has an effect
     try {
       const error = await model.run(IMAGE, REQUEST).catch((reason) => reason);
-      expect(error).toMatchObject({ code: 'worker_crashed' });
+      expect(error).toMatchObject({ code: 'model_unavailable' });
       expect(error.message).toContain(`it cannot be killed (pid ${pids()[0]})`);
       expect(model.lost.aborted).toBe(true);
       await model.stop();
@@ -197,6 +197,24 @@ describe('a process that dies', () => {
     } finally {
       vi.mocked(process.kill).mockRestore();
       kill(pids()[0] ?? 0, 'SIGKILL');
+    }
+  });
+
+  it('is left also when it hangs in a load, and no other is started beside it', async () => {
+    const { model, pids, records } = await setUp(program('hangs-in-the-second-load', mark()), {
+      settings: { LOTUS_LOAD_TIMEOUT: '1' },
+    });
+    const kill = process.kill.bind(process);
+    kill(pids()[0] ?? 0, 'SIGKILL');
+    vi.spyOn(process, 'kill').mockReturnValue(true);
+    try {
+      const error = await model.run(IMAGE, REQUEST).catch((reason) => reason);
+      expect(error.message).toContain('it cannot be killed');
+      expect(model.lost.reason).toBe(error);
+      expect(levelled(records, 50).at(-1)).toContain('given up: ');
+    } finally {
+      vi.mocked(process.kill).mockRestore();
+      kill(Number(await readFile(mark(), 'utf8')), 'SIGKILL');
     }
   });
 
@@ -248,6 +266,18 @@ describe('an image that kills', () => {
     const options = { ...RUN.options, processing_res: 64 };
     const smaller = model.run(IMAGE, { ...REQUEST, options });
     await expect(smaller).resolves.toMatchObject({ width: 1 });
+  });
+
+  it('has its processes forgiven before that counts', async () => {
+    const { model, pids } = await setUp(program('dies-of-seed-13'), {
+      settings: { LOTUS_MAX_CRASHES: '3' },
+    });
+    const down = until(model, 0);
+    process.kill(pids()[0] ?? 0, 'SIGKILL');
+    await down;
+    await expect(model.run(SOUND, seeded(1))).resolves.toMatchObject({ width: 1 });
+    await expect(model.run(IMAGE, seeded(13))).rejects.toMatchObject({ code: 'poison_job' });
+    await expect(model.run(SOUND, seeded(1))).resolves.toMatchObject({ width: 1 });
   });
 
   it('is refused also to those who have sent it at the same time, and spares the others', async () => {
