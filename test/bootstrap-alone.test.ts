@@ -97,6 +97,13 @@ describe('a start', () => {
     );
   });
 
+  it('has threads for file calls beside those that a dead volume may hold', async () => {
+    await installed();
+    await program('node', '[ "$1" = --version ] && echo v24.11.0 || echo "$UV_THREADPOOL_SIZE"');
+    expect((await bootstrap()).stdout).toBe('16');
+    expect((await bootstrap(['infer'], { UV_THREADPOOL_SIZE: '8' })).stdout).toBe('8');
+  });
+
   it("asks glibc for two heaps, unless told otherwise, so that sharp's threads have none each", async () => {
     await installed();
     await program('node', '[ "$1" = --version ] && echo v24.11.0 || echo "$MALLOC_ARENA_MAX"');

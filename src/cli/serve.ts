@@ -40,13 +40,32 @@ export async function serve(
   const mode = await chooseMode(flags, session.env, process.cwd());
   const signal = interruptSignal();
   const preparation = { observer: showSteps(session), steps, profile: flags.profile };
-  return await serveJobs(mode, {
-    ...session,
-    signal,
-    start: () => startModel(session, signal, preparation),
-    warm: (model) => (flags.warmup ? warm(session, model, signal) : Promise.resolve()),
-    print: (line) => session.terminal.result(line),
-  });
+  try {
+    return await serveJobs(mode, {
+      ...session,
+      signal,
+      start: () => startModel(session, signal, preparation),
+      warm: (model) => (flags.warmup ? warm(session, model, signal) : Promise.resolve()),
+      print: (line) => session.terminal.result(line),
+    });
+  } finally {
+    endForCertain(session);
+  }
+}
+
+/** How long what hangs may hold up the end, in milliseconds: less than a container has after SIGTERM. */
+const END_MS = 5_000;
+
+/**
+ * At its end Node waits for every file call, also for one on a dead volume that never comes back. Where there is none
+ * the process has ended long before this.
+ */
+function endForCertain({ log }: Session): void {
+  const end = () => {
+    log.error('the end is held up by file calls that hang, as on a dead volume: killed');
+    process.kill(process.pid, 'SIGKILL');
+  };
+  setTimeout(end, END_MS).unref();
 }
 
 /** The settings that the official SDK's flags stand for. A server tells what it does unless it is told not to. */
@@ -59,8 +78,8 @@ function settingsOf({ rp_log_level, rp_debugger, rp_api_concurrency }: ServeFlag
 }
 
 /**
- * Run the model as often at the same time as it has processes, so that the first job need not wait for what a first run costs, and no job
- * meets a model that cannot run.
+ * Run the model as often at the same time as it has processes, so that the first job need not wait for what a first run
+ * costs, and no job meets a model that cannot run.
  */
 export async function warm(session: Session, model: Model, signal: AbortSignal): Promise<void> {
   await Promise.all(Array.from({ length: model.up }, () => warmOnce(session, model, signal)));

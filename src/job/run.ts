@@ -4,6 +4,7 @@ import { decodeImage } from '../image/decode.ts';
 import type { Secret } from '../secret.ts';
 import { writeWhole } from '../storage/files.ts';
 import { safeFileName } from '../storage/names.ts';
+import type { Bounded } from '../time/bounded.ts';
 import type { DepthMap, RunRequestOptions } from '../worker/model.ts';
 import { type AcquireContext, acquireImage } from './acquire.ts';
 import { type Answer, type Facts, gatherFacts, type Made, toAnswer } from './answer.ts';
@@ -32,6 +33,8 @@ export interface ServeContext extends JobContext, AcquireContext {
   readonly outputDir: string;
   /** Makes that folder where it is missing; throws where it leads out of the workspace. */
   readonly makeOutputDir: () => Promise<unknown>;
+  /** What is saved is saved by this: the folder may be on a volume that does not answer. */
+  readonly saves: Bounded;
 }
 
 /**
@@ -85,13 +88,15 @@ async function makeFiles(
   return { map, options, view, files, context };
 }
 
-/** A full or a read-only volume does not cost a caller the map: the answer has it. */
+/** A volume that is full, read-only or hangs does not cost a caller the map: the answer has it. */
 async function saveOrWarn(
   files: readonly OutputFile[],
-  { makeOutputDir }: Pick<ServeContext, 'makeOutputDir'>,
+  { makeOutputDir, saves, signal }: Pick<ServeContext, 'makeOutputDir' | 'saves' | 'signal'>,
 ) {
-  const made = makeOutputDir();
-  const outcomes = await Promise.allSettled(files.map((file) => made.then(() => save(file))));
+  const made = saves.run(makeOutputDir, signal);
+  const outcomes = await Promise.allSettled(
+    files.map((file) => made.then(() => saves.run(() => save(file), signal))),
+  );
   return {
     saved: files.filter((_file, i) => outcomes[i]?.status === 'fulfilled'),
     warnings: outcomes.flatMap((outcome, i) =>

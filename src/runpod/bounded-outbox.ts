@@ -1,23 +1,22 @@
-import { afterAwake } from '../time/awake.ts';
+import { Bounded } from '../time/bounded.ts';
 import type { Observer } from './events.ts';
 import type { Outbox, Owed } from './outbox.ts';
 
-/** With so many calls that were waited for in vain and still hang, the next fails without a wait. */
-const MAX_HANGING = 16;
+/** Each call that hangs holds one of the process's threads, by which the platform's name is looked up too. */
+const MAX_HANGING = 3;
 
 /** An outbox that never fails and is never waited for longer than so long. */
 export class BoundedOutbox {
   readonly #outbox: Outbox;
-  readonly #waitMs: number;
+  readonly #calls: Bounded;
   readonly #observer: Observer;
   /** The last call for each job: those of one job follow each other, however long one takes. */
   readonly #last = new Map<string, Promise<void>>();
-  #hanging = 0;
   #lastError = '';
 
   constructor(outbox: Outbox, waitMs: number, observer: Observer) {
     this.#outbox = outbox;
-    this.#waitMs = waitMs;
+    this.#calls = new Bounded({ waitMs, maxHanging: MAX_HANGING });
     this.#observer = observer;
   }
 
@@ -32,7 +31,7 @@ export class BoundedOutbox {
   /** A failure that lasts is told once. */
   async owed(): Promise<readonly Owed[]> {
     try {
-      const owed = await this.#bounded(() => this.#outbox.owed());
+      const owed = await this.#calls.run(() => this.#outbox.owed());
       this.#lastError = '';
       return owed;
     } catch (error) {
@@ -46,7 +45,7 @@ export class BoundedOutbox {
 
   async read(owed: Owed, maxOutputBytes: number): Promise<{ output: unknown } | null> {
     try {
-      return await this.#bounded(() => owed.read(maxOutputBytes));
+      return await this.#calls.run(() => owed.read(maxOutputBytes));
     } catch (error) {
       this.#observer({ type: 'recover-failed', id: owed.jobId, error: String(error) });
       return null;
@@ -60,7 +59,7 @@ export class BoundedOutbox {
   ): Promise<void> {
     const before = this.#last.get(id);
     try {
-      await this.#bounded(() => {
+      await this.#calls.run(() => {
         const mine = before ? before.then(call, call) : call();
         this.#last.set(id, mine);
         const over = () => {
@@ -71,25 +70,6 @@ export class BoundedOutbox {
       });
     } catch (error) {
       this.#observer({ type, id, error: String(error) });
-    }
-  }
-
-  async #bounded<T>(call: () => Promise<T>): Promise<T> {
-    if (this.#hanging >= MAX_HANGING) throw new Error(`${this.#hanging} calls before it hang`);
-    const late = Promise.withResolvers<never>();
-    const work = call();
-    const stopClock = afterAwake(this.#waitMs, () => {
-      this.#hanging += 1;
-      const answered = () => {
-        this.#hanging -= 1;
-      };
-      work.then(answered, answered);
-      late.reject(new Error(`no answer in ${this.#waitMs} ms`));
-    });
-    try {
-      return await Promise.race([work, late.promise]);
-    } finally {
-      stopClock();
     }
   }
 }

@@ -4,6 +4,7 @@ import { clockOf } from '../storage/clock.ts';
 import { outputFolder } from '../storage/folders.ts';
 import { sweepFolder } from '../storage/retention.ts';
 import { pause } from '../time/awake.ts';
+import { orLeave } from './leave.ts';
 import type { Service } from './serve.ts';
 
 /** Often enough that a folder does not grow far beyond its limits, and seldom enough that nobody notices. */
@@ -17,7 +18,7 @@ export async function withSweptOutputs<T>(service: Service, work: () => Promise<
     return await work();
   } finally {
     over.abort();
-    await sweeping;
+    await orLeave(sweeping, 'the sweep of the outputs', service);
   }
 }
 

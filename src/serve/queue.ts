@@ -7,6 +7,7 @@ import { endpointName } from '../spool/endpoint.ts';
 import { Spool } from '../spool/spool.ts';
 import type { Model } from '../worker/model.ts';
 import { logEvents } from './events.ts';
+import { orLeave } from './leave.ts';
 import { withSweptOutputs } from './outputs.ts';
 import { concurrencyFor, type Service, warnWithoutKey, withModel } from './serve.ts';
 
@@ -61,16 +62,17 @@ async function takeJobs(
 /** What results outlive this worker in. It is not ours before we deliver: until then another may do that. */
 async function withSpool<T>(
   platform: Platform,
-  { config, log }: Service,
+  service: Service,
   use: (spool: Spool) => Promise<T>,
 ): Promise<T> {
   const { workerId } = platform;
+  const { config, log } = service;
   const { workspace } = config;
   const spool = new Spool({ workspace, endpoint: endpointName(platform), workerId, log });
   try {
     return await use(spool);
   } finally {
-    await spool.close();
+    await orLeave(spool.close(), 'the spool', service);
   }
 }
 

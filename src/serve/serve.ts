@@ -5,6 +5,7 @@ import { runJob } from '../job/run.ts';
 import type { Log } from '../log.ts';
 import type { Handler } from '../runpod/handler.ts';
 import { OUTPUTS, outputFolder } from '../storage/folders.ts';
+import { Bounded } from '../time/bounded.ts';
 import type { Model } from '../worker/model.ts';
 import { jobHandler } from './handler.ts';
 import { serveHttp } from './http.ts';
@@ -48,6 +49,9 @@ export async function serveJobs(mode: Mode, service: Service): Promise<number> {
   }
 }
 
+/** A picture of the largest size on a slow volume takes seconds; a thread that hangs is one of those of all files. */
+const SAVES = { waitMs: 30_000, maxHanging: 2 };
+
 /** Jobs beside those in the model: one that is fetched and decoded, and one that is encoded and saved. */
 const AHEAD = 2;
 
@@ -85,6 +89,7 @@ function handlerFor(model: Model, { config, log }: Service): Handler {
     fetch: config.fetch,
     outputDir: path.join(config.workspace, OUTPUTS),
     makeOutputDir: () => outputFolder(config.workspace),
+    saves: new Bounded(SAVES),
   };
   return jobHandler({ run: (job, signal) => runJob(job, { ...context, signal }), log });
 }

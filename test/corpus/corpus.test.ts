@@ -12,6 +12,7 @@ import { FOR_THE_MODEL } from '../../src/provision/steps.ts';
 import type { Handler } from '../../src/runpod/handler.ts';
 import { Secret } from '../../src/secret.ts';
 import { jobHandler } from '../../src/serve/handler.ts';
+import { Bounded } from '../../src/time/bounded.ts';
 import { Model } from '../../src/worker/model.ts';
 import { start } from '../cli/cli.ts';
 import { KEY, serveApi } from '../http/api.ts';
@@ -63,6 +64,7 @@ async function rig(): Promise<{ handler: Handler; stage: Stage }> {
     prediction: 'disparity' as const,
     outputDir: path.join(dir, 'output'),
     makeOutputDir: async () => {},
+    saves: new Bounded({ waitMs: 60_000, maxHanging: 1 }),
     fetch: policyOf({ maxBytes: 200_000, timeoutMs: 1000 }),
     network: stage,
   };

@@ -73,7 +73,7 @@ describe('the Dockerfile', () => {
 
   it('sets nothing that decides about the workspace, and no secret', () => {
     expect(textsOf('ENV')).toEqual([
-      'LOTUS_ALLOW_EPHEMERAL=0 NODE_ENV=production MALLOC_ARENA_MAX=2',
+      'LOTUS_ALLOW_EPHEMERAL=0 NODE_ENV=production MALLOC_ARENA_MAX=2 UV_THREADPOOL_SIZE=16',
     ]);
     expect(textsOf('RUN', all).join('\n')).not.toMatch(/token|secret|password|api_?key/i);
   });

@@ -9,6 +9,7 @@ import { provision } from '../../src/provision/provision.ts';
 import { FOR_THE_MODEL } from '../../src/provision/steps.ts';
 import { Secret } from '../../src/secret.ts';
 import { outputFolder } from '../../src/storage/folders.ts';
+import { Bounded } from '../../src/time/bounded.ts';
 import { Model } from '../../src/worker/model.ts';
 import { IMAGES } from '../cli/cli.ts';
 import { recordingLog } from '../worker/programs.ts';
@@ -40,6 +41,7 @@ function run(
     signal = new AbortController().signal,
     folder = outputDir,
     makeOutputDir = async (): Promise<unknown> => null,
+    waitMs = 60_000,
   } = {},
 ) {
   const input = { api_key: 'key', image_base64: photo, processing_res: 128, ...options };
@@ -51,6 +53,7 @@ function run(
     prediction,
     outputDir: folder,
     makeOutputDir,
+    saves: new Bounded({ waitMs, maxHanging: 1 }),
     fetch,
     signal,
   };
@@ -130,6 +133,14 @@ describe('the answer', () => {
     expect([file_path, files]).toEqual([null, []]);
     expect(warnings).toEqual([expect.stringContaining('outside of')]);
     expect(image_base64).toMatch(/^iVBOR/);
+  });
+
+  it('is given when the volume does not answer, after a wait that ends', async () => {
+    const makeOutputDir = () => new Promise<never>(() => {});
+    const { image_base64, file_path, warnings } = await run({}, { makeOutputDir, waitMs: 50 });
+    expect(image_base64).toMatch(/^iVBOR/);
+    expect(file_path).toBe(null);
+    expect(warnings).toEqual(['png is not saved: no answer in 0.05 s']);
   });
 
   it('has a file name that stays in the folder, whatever the id is', async () => {

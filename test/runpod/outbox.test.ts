@@ -173,7 +173,7 @@ describe('a result, with an outbox', () => {
       prepare: (it) => it.queue(job('a')),
     });
     await platform.until(() => of('forget-failed').length === 1);
-    expect(of('keep-failed')).toMatchObject([{ id: 'a', error: 'Error: no answer in 30 ms' }]);
+    expect(of('keep-failed')).toMatchObject([{ id: 'a', error: 'Error: no answer in 0.03 s' }]);
     expect((await end()).counts).toMatchObject({ delivered: 1 });
     slow.resolve();
     await expect.poll(() => outbox.calls).toEqual(['keep a', 'forget a']);

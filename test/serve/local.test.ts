@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { execa } from 'execa';
 import { request } from 'undici';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { start, temporaryFolder } from '../cli/cli.ts';
@@ -136,6 +137,26 @@ describe('lotus-worker serve, off the platform', () => {
       2,
       expect.stringContaining('cannot listen at 192.0.2.1:80'),
     ]);
+  });
+
+  it('ends though a file call hangs that never comes back, as on a dead volume', async () => {
+    const dir = await temporaryFolder();
+    const [pipe, hang] = [path.join(dir, 'pipe'), path.join(dir, 'hang.mjs')];
+    await execa('mkfifo', [pipe]);
+    await writeFile(
+      hang,
+      `import fs from 'node:fs'; fs.open(${JSON.stringify(pipe)}, 'r', () => {});`,
+    );
+    const child = start(['serve', '--http', '--port', '0', '--no-warmup'], {
+      LOTUS_API_KEY: API_KEY,
+      NODE_OPTIONS: `--import ${hang}`,
+    });
+    onTestFinished(() => void child.kill('SIGKILL'));
+    await said(child.stderr, (text) => text.includes('taking jobs'));
+    terminate(child);
+    const { signal, stderr } = await child;
+    expect(signal).toBe('SIGKILL');
+    expect(logLines(stderr).at(-1)?.msg).toContain('held up by file calls that hang');
   });
 
   it('ends with 1 when the model cannot be loaded', async () => {
