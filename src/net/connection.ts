@@ -7,6 +7,7 @@ import { type AllowList, admitsAddress } from './allow.ts';
 import { Failure } from './faults.ts';
 import type { Network } from './network.ts';
 import { notPublic, Refusal, type Target } from './target.ts';
+import { TimeLimit } from './time-limit.ts';
 
 /** Node's own limit for the headers of an answer. */
 const MAX_HEADER_BYTES = 16_384;
@@ -99,8 +100,8 @@ async function open(
   addresses: readonly string[],
   { network, ca, silenceMs, signal }: Context,
 ): Promise<net.Socket> {
-  const bounded = AbortSignal.any([signal, AbortSignal.timeout(silenceMs)]);
-  const socket = await network.dial(addresses, port, bounded);
+  using limit = new TimeLimit(silenceMs, signal);
+  const socket = await network.dial(addresses, port, limit.signal);
   if (url.protocol === 'http:') return socket;
   socket.on('error', () => {}); // the secured one tells of them
   const secured = tls.connect({
@@ -112,7 +113,7 @@ async function open(
     ...(ca === undefined ? {} : { ca }),
   });
   try {
-    await once(secured, 'secureConnect', { signal: bounded });
+    await once(secured, 'secureConnect', { signal: limit.signal });
     return secured;
   } catch (error) {
     secured.on('error', () => {}); // what comes after it was given up

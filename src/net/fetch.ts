@@ -6,6 +6,7 @@ import { SILENCE_MS, USER_AGENT, withConnection } from './connection.ts';
 import { explain, Failure } from './faults.ts';
 import { internet, type Network } from './network.ts';
 import { parseTarget, Refusal, showUrl, type Target } from './target.ts';
+import { TimeLimit } from './time-limit.ts';
 
 /** What may be fetched, and how much of it. */
 export interface FetchPolicy {
@@ -53,14 +54,13 @@ export async function fetchImage(
   policy: FetchPolicy,
   { signal, network = internet, silenceMs = SILENCE_MS, ca }: FetchOptions = {},
 ): Promise<Buffer> {
-  const deadline = AbortSignal.timeout(policy.timeoutMs);
-  const stop = signal ? AbortSignal.any([signal, deadline]) : deadline;
-  const context = { ...policy, network, silenceMs, ca, signal: stop };
+  using limit = new TimeLimit(policy.timeoutMs, signal);
+  const context = { ...policy, network, silenceMs, ca, signal: limit.signal };
   let redirects = 0;
   try {
     let target = parseTarget(image_url, policy.allow);
     for (;;) {
-      stop.throwIfAborted();
+      limit.signal.throwIfAborted();
       const to = target;
       const answer = await withConnection(to, context, (client) => get(to, client, context));
       if (answer.body) return answer.body;
@@ -73,7 +73,7 @@ export async function fetchImage(
     if (signal?.aborted) throw cancelled();
     const shown = `image_url ${showUrl(image_url)}`.trimEnd();
     const subject = redirects > 0 ? `${shown} redirects, and the new address` : shown;
-    const fault = deadline.aborted
+    const fault = limit.isOver
       ? new Failure(`took longer than ${policy.timeoutMs / 1000} s to fetch`)
       : error;
     throw explain(fault, subject);

@@ -2,6 +2,7 @@ import dns from 'node:dns/promises';
 import { once } from 'node:events';
 import net from 'node:net';
 import os from 'node:os';
+import { TimeLimit } from './time-limit.ts';
 
 /** What a fetch asks of the network, so that tests can answer it without one. */
 export interface Network {
@@ -82,8 +83,8 @@ async function dial(
   for (const address of addresses.slice(0, MAX_DIALLED)) {
     signal.throwIfAborted();
     try {
-      const bounded = AbortSignal.any([signal, AbortSignal.timeout(DIAL_TIMEOUT_MS)]);
-      return await connect(address, port, bounded);
+      using limit = new TimeLimit(DIAL_TIMEOUT_MS, signal);
+      return await connect(address, port, limit.signal);
     } catch (error) {
       last = error;
     }

@@ -4,6 +4,7 @@ import { explain, Failure } from './faults.ts';
 import type { FetchOptions, FetchPolicy } from './fetch.ts';
 import { internet } from './network.ts';
 import { parseTarget, showUrl } from './target.ts';
+import { TimeLimit } from './time-limit.ts';
 
 /**
  * See whether an address that a stranger gave may be posted to, as far as can be told without asking the network.
@@ -32,9 +33,15 @@ export async function postJson(
   policy: FetchPolicy,
   { signal, network = internet, silenceMs = SILENCE_MS, ca }: FetchOptions = {},
 ): Promise<void> {
-  const deadline = AbortSignal.timeout(policy.timeoutMs);
-  const stop = signal ? AbortSignal.any([signal, deadline]) : deadline;
-  const context = { allow: policy.allow, maxBytes: 0, network, silenceMs, ca, signal: stop };
+  using limit = new TimeLimit(policy.timeoutMs, signal);
+  const context = {
+    allow: policy.allow,
+    maxBytes: 0,
+    network,
+    silenceMs,
+    ca,
+    signal: limit.signal,
+  };
   try {
     const target = parseTarget(url, policy.allow);
     const { pathname, search } = target.url;
@@ -44,7 +51,7 @@ export async function postJson(
         method: 'POST',
         headers: { 'user-agent': USER_AGENT, 'content-type': 'application/json' },
         body: json,
-        signal: stop,
+        signal: limit.signal,
       });
       body.on('error', () => {}); // it is not read
       if (statusCode < 200 || statusCode > 299) throw new Failure(`answered ${statusCode}`);

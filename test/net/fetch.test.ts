@@ -1,7 +1,10 @@
+import { getEventListeners } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';
 import type net from 'node:net';
+import { setImmediate as turn } from 'node:timers/promises';
 import type tls from 'node:tls';
+import { queryObjects } from 'node:v8';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { VERSION } from '../../src/app.ts';
@@ -540,6 +543,27 @@ describe('a server that is slow', () => {
     expect(stage.resolved).toEqual([]);
   });
 });
+
+describe('what was fetched', () => {
+  it('leaves no signal behind, nor a listener on that of its job', async () => {
+    const { stage } = await serve((_request, response) => response.end(IMAGE));
+    const { signal } = new AbortController();
+    const fetchThree = async () => {
+      for (const _ of [1, 2, 3]) await fetchFrom(stage, URL_WITH_TOKEN, policyOf(), { signal });
+    };
+    await fetchThree();
+    const before = await signals();
+    await fetchThree();
+    expect(await signals()).toBeLessThanOrEqual(before);
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
+  });
+});
+
+/** How many there are that something holds on to. */
+async function signals(): Promise<number> {
+  await turn(); // what a WeakRef was asked for stays until then
+  return queryObjects(AbortSignal, { format: 'count' });
+}
 
 describe('TLS', () => {
   let own: { key: string; cert: string };
