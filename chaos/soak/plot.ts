@@ -28,6 +28,7 @@ export function plot(charts: readonly Chart[]): string {
   );
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT * charts.length}" font-family="sans-serif" font-size="12">`,
+    `<title>${charts.map(({ title }) => title).join('; ')}</title>`,
     '<rect width="100%" height="100%" fill="white"/>',
     ...body,
     '</svg>',
