@@ -3,6 +3,7 @@ import type { Backlog } from './backlog.ts';
 import type { BoundedOutbox } from './bounded-outbox.ts';
 import type { Change } from './change.ts';
 import type { Observer } from './events.ts';
+import { isUsableId } from './job-id.ts';
 import type { JobTable } from './job-table.ts';
 import { bodyLimit, ENVELOPE_BYTES, type Limits, type Timing } from './options.ts';
 import type { Owed } from './outbox.ts';
@@ -47,12 +48,12 @@ export class Recovery {
 
   /** Takes on what there is. */
   async look(): Promise<void> {
-    const { jobs, outbox, stopping, timing, begin } = this.#options;
+    const { jobs, outbox, stopping, timing } = this.#options;
     if (stopping.aborted) return;
     for (const owed of await outbox.owed()) {
       if (stopping.aborted || jobs.size >= MAX_JOBS) return;
       if (jobs.get(owed.jobId)) continue; // it is in hand, and forgotten with that
-      if (owed.ageMs < timing.deliverMs) begin(owed);
+      if (owed.ageMs < timing.deliverMs) this.#begin(owed);
       else await this.#expire(owed);
     }
   }
@@ -93,6 +94,17 @@ export class Recovery {
     if (stopping.aborted) return null; // whoever comes after us finds it
     const kept = await outbox.read(owed, bodyLimit(job.id, limits) - ENVELOPE_BYTES);
     return kept && job.resume(owed, kept.output);
+  }
+
+  /** One that cannot be taken on is told, and in nobody else's way. */
+  #begin(owed: Owed): void {
+    const { begin, observer } = this.#options;
+    try {
+      if (!isUsableId(owed.jobId)) throw new Error('nothing can be posted for such an id');
+      begin(owed);
+    } catch (error) {
+      observer({ type: 'recover-failed', id: owed.jobId, error: String(error) });
+    }
   }
 
   async #expire({ jobId, workerId, ageMs }: Owed): Promise<void> {

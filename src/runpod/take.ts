@@ -1,5 +1,6 @@
 import type { Job } from './handler.ts';
 import { type Answer, type HttpClient, Unanswered } from './http.ts';
+import { isUsableId } from './job-id.ts';
 
 /** What came of asking for jobs. */
 export type Taken =
@@ -95,11 +96,9 @@ function problemOf(item: unknown): string | null {
   return null;
 }
 
-/** Half a surrogate pair cannot be written into a URL, and dots alone are a way up in one. */
 function idOf(item: unknown): string | null {
   if (!isRecord(item) || typeof item.id !== 'string') return null;
-  const { id } = item;
-  return !['', '.', '..'].includes(id) && id.isWellFormed() ? id : null;
+  return isUsableId(item.id) ? item.id : null;
 }
 
 function failed(error: string, waitMs: number | null = null): Taken {

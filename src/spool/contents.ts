@@ -68,6 +68,12 @@ export async function isOlder(file: string, at: number): Promise<boolean> {
   return found !== null && found.mtimeMs < at;
 }
 
+/** Whether there is a file whose date is further than so many milliseconds from now, in the past or in the future. */
+export async function isFarFrom(file: string, now: number, ms: number): Promise<boolean> {
+  const found = await lstat(file).catch(unlessGone);
+  return found !== null && Math.abs(now - found.mtimeMs) > ms;
+}
+
 export function unlessGone(error: NodeJS.ErrnoException): null {
   if (error.code === 'ENOENT') return null;
   throw error;

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import type { Answer } from '../job/answer.ts';
 import { fitAnswer } from '../job/fit.ts';
+import { isUsableId } from '../runpod/job-id.ts';
 import type { Kept } from '../runpod/outbox.ts';
 import { openPlain } from '../storage/files.ts';
 
@@ -15,35 +16,40 @@ const MAX_PICTURE_BYTES = 100_000_000;
 /** What changes the meaning of a record changes this. */
 const VERSION = 1;
 
-/**
- * A result as it lies on the volume: small, because the picture is there already and is read back from there. It has no
- * key and no input in it.
- */
-const recordSchema = z.strictObject({
-  version: z.literal(VERSION),
-  job: z.string().min(1),
-  /** The worker that took the job: the platform's URL for the result has its id in it. */
-  worker: z.string().min(1),
-  /** What the handler returned, without the picture. */
-  output: z.unknown(),
-  /** Null where the answer has none. */
-  picture: z
-    .strictObject({
-      /** In the folder of pictures: the volume need not be mounted where it was. */
-      name: z.string().refine((name) => name === path.basename(name) && !name.startsWith('.')),
-      /** Of its text in base64. */
-      sha256: z.string().regex(/^[0-9a-f]{64}$/),
-    })
-    .nullable(),
-});
-export type ResultRecord = z.infer<typeof recordSchema>;
-
 /** What makes an output an answer with a picture. */
 const withPicture = z.looseObject({
   image_base64: z.string(),
   file_path: z.string().nullable(),
   warnings: z.array(z.string()),
 });
+
+/** Such an answer in its record. */
+const lacksPicture = withPicture.extend({ image_base64: z.null(), file_path: z.string() });
+
+/**
+ * A result as it lies on the volume: small, because the picture is there already and is read back from there. It has no
+ * key and no input in it.
+ */
+const recordSchema = z
+  .strictObject({
+    version: z.literal(VERSION),
+    job: z.string().refine(isUsableId),
+    /** The worker that took the job: the platform's URL for the result has its id in it. */
+    worker: z.string().refine(isUsableId),
+    /** What the handler returned, without the picture. */
+    output: z.unknown(),
+    /** Null where the answer has none. */
+    picture: z
+      .strictObject({
+        /** In the folder of pictures: the volume need not be mounted where it was. */
+        name: z.string().refine((name) => name === path.basename(name) && !name.startsWith('.')),
+        /** Of its text in base64. */
+        sha256: z.string().regex(/^[0-9a-f]{64}$/),
+      })
+      .nullable(),
+  })
+  .refine(({ output, picture }) => picture === null || lacksPicture.safeParse(output).success);
+export type ResultRecord = z.infer<typeof recordSchema>;
 
 /** The record of a result. Its fields stay in their order, so that it goes out as it would have. */
 export function recordOf({ jobId, output }: Kept, workerId: string): ResultRecord {
@@ -86,7 +92,7 @@ export async function outputOf(
   maxBytes: number,
 ): Promise<unknown> {
   if (picture === null) return output;
-  const answer = output as Answer; // what is not checked goes out as it was written
+  const answer = output as Answer; // what more there is in it goes out as it was written
   const found = await readPicture(path.join(dir, picture.name), picture.sha256);
   if ('problem' in found) return withoutPicture(answer, found.problem);
   return fitAnswer({ ...answer, image_base64: found.base64 }, maxBytes);

@@ -16,6 +16,9 @@ export const SPOOL = '.spool';
 /** More than one worker can owe; what is beyond it is found when these are delivered. */
 const MAX_RECORDS = 300;
 
+/** More than two looks at one clock can be apart. */
+const FUTURE_MS = 60_000;
+
 /** Milliseconds. */
 interface SpoolTiming {
   /** Between two beats. */
@@ -91,7 +94,8 @@ export class Spool implements Outbox {
   async #lookForOwed(): Promise<readonly Owed[]> {
     const own = await this.#ownFolder();
     const now = await beat(own);
-    for (const error of await takeOverGone(own, now - this.#timing.gone)) this.#tell(error);
+    for (const error of await takeOverGone(own, now - this.#timing.gone, now + FUTURE_MS))
+      this.#tell(error);
     const files = await this.#records(own, now);
     const owed: Owed[] = [];
     for (const file of files.slice(0, MAX_RECORDS)) {
@@ -193,6 +197,8 @@ export class Spool implements Outbox {
     try {
       await using handle = await openPlain(file, MAX_RECORD_BYTES);
       made = (await handle.stat()).mtimeMs;
+      // The volume's clock was set back: its time begins again, so that it ends.
+      if (made > now + FUTURE_MS) await handle.utimes(now / 1000, now / 1000);
       record = parseRecord(await handle.readFile('utf8'));
     } catch (error) {
       await this.#removeDamaged(file, error);

@@ -19,9 +19,14 @@ export function isTaken(name: string): boolean {
  *
  * @param own our folder, in that of the endpoint.
  * @param goneBefore a worker that has not beaten since then is gone, by the volume's clock.
+ * @param notAfter one that has beaten later than that did so before the volume's clock was set back.
  * @returns why some of them could not be taken.
  */
-export async function takeOverGone(own: string, goneBefore: number): Promise<unknown[]> {
+export async function takeOverGone(
+  own: string,
+  goneBefore: number,
+  notAfter: number,
+): Promise<unknown[]> {
   const endpoint = path.dirname(own);
   const errors: unknown[] = [];
   let takeovers = 0;
@@ -29,7 +34,7 @@ export async function takeOverGone(own: string, goneBefore: number): Promise<unk
     const dir = path.join(endpoint, entry.name);
     if (!entry.isDirectory() || dir === own) continue;
     const at = await lastBeat(dir);
-    if (at === null || at >= goneBefore) continue;
+    if (at === null || (at >= goneBefore && at <= notAfter)) continue;
     await takeInto(own, dir).catch((error) => errors.push(error));
     takeovers += 1;
     if (takeovers === MAX_TAKEOVERS) break;

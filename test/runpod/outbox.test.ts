@@ -322,6 +322,17 @@ describe('a result of a former worker', () => {
     expect(of('recovered')).toHaveLength(1);
   });
 
+  it.each(['\ud800', '.', '..', ''])(
+    "is in nobody else's way when nothing can be posted for its id: %j",
+    async (jobId) => {
+      const outbox = new Shelf().leave({ jobId, output: 1 }, { jobId: 'good', output: 2 });
+      const { platform, of, end } = await startRig({ outbox, prepare: (it) => it.queue(job('b')) });
+      await platform.until(() => platform.accepted.size === 2);
+      expect((await end()).counts).toMatchObject({ recovered: 1, delivered: 2 });
+      expect(of('recover-failed')).toMatchObject([{ id: jobId }]);
+    },
+  );
+
   it('is left to others when it is there no more', async () => {
     const outbox = new Shelf().leave({ jobId: 'a', output: 1 });
     const owed = outbox.owed.bind(outbox);

@@ -117,6 +117,21 @@ describe('a result that was kept', () => {
   });
 });
 
+describe('a clock that was set back', () => {
+  it('has a record begin its time again, and no worker live for ever', async () => {
+    const { workspace, spool } = await workspaceOfTest();
+    await spoolIn(workspace, { workerId: 'former' }).keep({ jobId: 'a', output: 1 });
+    const dir = path.join(spool, 'ep1', 'former');
+    await writeFile(path.join(dir, 'beat'), '');
+    for (const file of ['a.json', 'beat']) await age(path.join(dir, file), -7_200);
+    const taker = spoolIn(workspace, { workerId: 'taker' });
+    const first = Date.now();
+    expect(await taker.owed()).toMatchObject([{ jobId: 'a', ageMs: 0 }]);
+    const [file = ''] = await filesBelow(spool);
+    expect((await lstat(path.join(spool, file))).mtimeMs).toBeLessThan(first + 60_000);
+  });
+});
+
 describe('a picture that is not as it was', () => {
   async function readWithPicture(spoil: (picture: string) => Promise<unknown>, limit = NO_LIMIT) {
     const { workspace, outputs } = await workspaceOfTest();
@@ -301,6 +316,8 @@ describe('what is no record', () => {
     ['another JSON', (file: string) => writeFile(file, '{"version":1,"job":7}')],
     ['too large', (file: string) => truncate(file, 1e9)],
     ['a path in the place of a picture', (file: string) => writeFile(file, WITH_PATH)],
+    ['an id that no URL can have', (file: string) => writeFile(file, WITH_ID)],
+    ['a picture, and no answer', (file: string) => writeFile(file, WITHOUT_ANSWER)],
     ['a link', (file: string) => rename(file, `${file}.x`).then(() => symlink(`${file}.x`, file))],
     ['a pipe', (file: string) => rm(file).then(() => execa('mkfifo', [file]))],
   ])('is removed and logged, and the others are found: %s', async (_what, spoil) => {
@@ -344,6 +361,16 @@ const WITH_PATH = JSON.stringify({
   worker: 'w',
   output: {},
   picture: { name: '../../../etc/passwd', sha256: '0'.repeat(64) },
+});
+
+const WITH_ID = '{"version":1,"job":"\\ud800","worker":"w","output":1,"picture":null}';
+
+const WITHOUT_ANSWER = JSON.stringify({
+  version: 1,
+  job: 'bad',
+  worker: 'w',
+  output: {},
+  picture: { name: 'a.png', sha256: '0'.repeat(64) },
 });
 
 describe('a link', () => {

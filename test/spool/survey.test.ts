@@ -37,6 +37,13 @@ describe('what is owed on a volume', () => {
 });
 
 describe('what nobody delivers any more', () => {
+  it('goes also when its date is in the future', async () => {
+    const { workspace, outputs, spool } = await workspaceOfTest();
+    await spoolIn(workspace, { endpoint: 'left', workerId: 'w' }).keep({ jobId: 'a', output: 1 });
+    expect(await removeAbandoned(outputs, Date.now() - DAY_MS - 60_000)).toBe(1);
+    expect(await filesBelow(spool)).toEqual([]);
+  });
+
   it('goes after a day, with its folders; what is younger stays, and what is not ours', async () => {
     const { workspace, outputs, spool } = await workspaceOfTest();
     await spoolIn(workspace, { endpoint: 'left', workerId: 'w' }).keep({ jobId: 'a', output: 1 });
