@@ -12,6 +12,9 @@ export class BoundedOutbox {
   readonly #observer: Observer;
   /** The last call for each job: those of one job follow each other, however long one takes. */
   readonly #last = new Map<string, Promise<void>>();
+  /** What the last look has found, and nobody has had. */
+  #found: readonly Owed[] | null = null;
+  #isLooking = false;
   #lastError = '';
 
   constructor(outbox: Outbox, waitMs: number, observer: Observer) {
@@ -28,10 +31,15 @@ export class BoundedOutbox {
     await this.#inTurn('forget-failed', jobId, () => this.#outbox.forget(jobId));
   }
 
-  /** A failure that lasts is told once. */
+  /**
+   * One look at a time. What one finds that takes too long is for the next call, or no look would ever come to anything
+   * on a slow volume. A failure that lasts is told once.
+   */
   async owed(): Promise<readonly Owed[]> {
+    if (this.#isLooking) return [];
     try {
-      const owed = await this.#calls.run(() => this.#outbox.owed());
+      const owed = this.#found ?? (await this.#calls.run(() => this.#look()));
+      this.#found = null;
       this.#lastError = '';
       return owed;
     } catch (error) {
@@ -40,6 +48,16 @@ export class BoundedOutbox {
         this.#observer({ type: 'recover-failed', id: null, error: text });
       this.#lastError = text;
       return [];
+    }
+  }
+
+  async #look(): Promise<readonly Owed[]> {
+    this.#isLooking = true;
+    try {
+      this.#found = await this.#outbox.owed();
+      return this.#found;
+    } finally {
+      this.#isLooking = false;
     }
   }
 

@@ -1,3 +1,4 @@
+import { lstat, utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
@@ -6,15 +7,21 @@ import { exists, openPlain, writeWhole } from '../storage/files.ts';
 import { folderBelow, isReal, outputFolder } from '../storage/folders.ts';
 import { safeFileName } from '../storage/names.ts';
 import { beat, giveUp } from './beat.ts';
-import { contentsOf, RECORD, remove, removeFolder, removeIfEmpty } from './contents.ts';
+import { contentsOf, RECORD, remove, removeFolder, removeIfEmpty, unlessGone } from './contents.ts';
 import { MAX_RECORD_BYTES, outputOf, parseRecord, type ResultRecord, recordOf } from './record.ts';
 import { takeInto, takeOverGone } from './takeover.ts';
 
 /** In the folder of pictures. */
 export const SPOOL = '.spool';
 
-/** More than one worker can owe; what is beyond it is found when these are delivered. */
-const MAX_RECORDS = 300;
+/** As many as are delivered at once; what is beyond them is found when these are gone. */
+const MAX_OWED = 100;
+
+/** A look reads no more records than this: those of a later version are among them, once. */
+const MAX_READ = 300;
+
+/** Different things that went wrong, each of which is told once. */
+const MAX_TOLD = 300;
 
 /** More than two looks at one clock can be apart. */
 const FUTURE_MS = 60_000;
@@ -51,6 +58,8 @@ export class Spool implements Outbox {
   readonly #done = new Set<string>();
   /** Folders that were taken over, as of the last look. */
   #taken: readonly string[] = [];
+  /** Records that a later version of this program wrote, as `Found` knows them. */
+  readonly #later = new Set<string>();
   readonly #told = new Set<string>();
   #looking: Promise<readonly Owed[]> | null = null;
   #isBeating = false;
@@ -96,13 +105,15 @@ export class Spool implements Outbox {
     const now = await beat(own);
     for (const error of await takeOverGone(own, now - this.#timing.gone, now + FUTURE_MS))
       this.#tell(error);
-    const files = await this.#records(own, now);
+    const found = await byAge(await this.#records(own, now));
+    const unknown = found.filter(({ key }) => !this.#later.has(key));
     const owed: Owed[] = [];
-    for (const file of files.slice(0, MAX_RECORDS)) {
-      const one = await this.#read(file, now);
-      if (one) owed.push(one);
+    for (const one of unknown.slice(0, MAX_READ)) {
+      const kept = await this.#owedIn(one, now);
+      if (kept) owed.push(kept);
+      if (owed.length === MAX_OWED) break;
     }
-    return owed.sort((a, b) => b.ageMs - a.ageMs);
+    return owed;
   }
 
   /** Ends. What is still owed is left to whoever comes next, at once. */
@@ -191,31 +202,27 @@ export class Spool implements Outbox {
     }
   }
 
-  async #read(file: string, now: number): Promise<Owed | null> {
-    let made: number;
-    let record: ResultRecord | null;
+  /** @returns null when it is no record that we can deliver; its answer is read again when its turn has come. */
+  async #owedIn({ file, at, key }: Found, now: number): Promise<Owed | null> {
     try {
-      await using handle = await openPlain(file, MAX_RECORD_BYTES);
-      made = (await handle.stat()).mtimeMs;
+      const record = await readRecord(file);
       // The volume's clock was set back: its time begins again, so that it ends.
-      if (made > now + FUTURE_MS) await handle.utimes(now / 1000, now / 1000);
-      record = parseRecord(await handle.readFile('utf8'));
+      if (at > now + FUTURE_MS) await utimes(file, now / 1000, now / 1000);
+      if (record === null) this.#later.add(key);
+      return record && this.#owed(file, record, Math.max(0, now - at));
     } catch (error) {
       await this.#removeDamaged(file, error);
       return null;
     }
-    if (record === null) return null;
-    const kept = record;
-    return {
-      jobId: kept.job,
-      workerId: kept.worker,
-      ageMs: Math.max(0, now - made),
-      read: async (maxBytes) => {
-        if (!(await isReal(file))) return null;
-        const dir = await outputFolder(this.#options.workspace);
-        return { output: await outputOf(kept, dir, maxBytes) };
-      },
+  }
+
+  #owed(file: string, { job, worker }: ResultRecord, ageMs: number): Owed {
+    const read = async (maxBytes: number) => {
+      const dir = await outputFolder(this.#options.workspace);
+      const record = await readRecord(file).catch(unlessGone);
+      return record && { output: await outputOf(record, dir, maxBytes) };
     };
+    return { jobId: job, workerId: worker, ageMs, read };
   }
 
   /** What cannot be read as a record now and never will be; what cannot be read at all may be another time. */
@@ -242,10 +249,35 @@ export class Spool implements Outbox {
   /** What lasts is told once. */
   #tell(error: unknown): void {
     const text = messageOf(error);
-    if (this.#told.has(text) || this.#told.size > MAX_RECORDS) return;
+    if (this.#told.has(text) || this.#told.size > MAX_TOLD) return;
     this.#told.add(text);
     this.#options.log.warn({ err: error }, 'the spool cannot be worked on as it should be');
   }
+}
+
+/** A file that may be a record. */
+interface Found {
+  readonly file: string;
+  /** When it was written. */
+  readonly at: number;
+  /** It and no other that comes in its place. */
+  readonly key: string;
+}
+
+/** The oldest first, so that what has least time left is delivered first, and nothing for ever last. */
+async function byAge(files: readonly string[]): Promise<Found[]> {
+  const found: Found[] = [];
+  for (const file of files) {
+    const stats = await lstat(file).catch(unlessGone);
+    if (stats) found.push({ file, at: stats.mtimeMs, key: `${stats.ino} ${stats.mtimeMs}` });
+  }
+  return found.sort((a, b) => a.at - b.at);
+}
+
+/** @returns null when a later version of this program wrote it. */
+async function readRecord(file: string): Promise<ResultRecord | null> {
+  await using handle = await openPlain(file, MAX_RECORD_BYTES);
+  return parseRecord(await handle.readFile('utf8'));
 }
 
 function nameOf(jobId: string): string {

@@ -366,6 +366,25 @@ describe('a result of a former worker', () => {
     expect([...outbox.left.keys()]).toEqual(['c', 'd']);
   });
 
+  it('is delivered also when to look for it takes longer than a look is waited for', async () => {
+    const outbox = new Shelf().leave({ jobId: 'a', output: 1 });
+    const owed = outbox.owed.bind(outbox);
+    const { platform, of } = await startRig({
+      outbox,
+      timing: { ...LOOKING, outboxMs: 20 },
+      prepare: (it) => {
+        // Every look answers when nobody waits for it any more.
+        outbox.owed = async () => {
+          const polls = it.requestsTo('job-stop').length;
+          await it.until(() => it.requestsTo('job-stop').length > polls + 5);
+          return await owed();
+        };
+      },
+    });
+    await platform.until(() => of('delivered').length === 1);
+    expect(platform.results('a')).toHaveLength(1);
+  });
+
   it('does not hold up jobs when the outbox hangs', async () => {
     const hangs = () => new Promise<never>(() => {});
     const { platform, of, end } = await startRig({

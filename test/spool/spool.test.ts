@@ -117,6 +117,30 @@ describe('a result that was kept', () => {
   });
 });
 
+describe('more records than are delivered at once', () => {
+  it('are found from the oldest on, whatever later versions have written beside them', async () => {
+    const { workspace, spool } = await workspaceOfTest();
+    const dir = path.join(spool, 'ep1', 'worker1');
+    await mkdir(dir, { recursive: true });
+    const put = async (name: string, text: string, seconds: number) => {
+      const file = path.join(dir, `${name}.json`);
+      await writeFile(file, text);
+      await age(file, seconds);
+    };
+    const mine = (job: string) =>
+      JSON.stringify({ version: 1, job, worker: 'w', output: 1, picture: null });
+    for (let n = 0; n < 320; n += 1) await put(`later-${n}`, '{"version":2}', 900);
+    // Not in the order of their names.
+    for (let n = 0; n < 120; n += 1) await put(`job-${n}`, mine(`job-${n}`), 300 + n);
+    const after = spoolIn(workspace);
+    await after.owed(); // a look reads no more of them
+    const owed = await after.owed();
+    expect(owed.map(({ jobId }) => jobId)).toEqual(
+      Array.from({ length: 100 }, (_, n) => `job-${119 - n}`),
+    );
+  });
+});
+
 describe('a clock that was set back', () => {
   it('has a record begin its time again, and no worker live for ever', async () => {
     const { workspace, spool } = await workspaceOfTest();
