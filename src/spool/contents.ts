@@ -7,6 +7,9 @@ import { isTaken } from './takeover.ts';
 /** What records end in. */
 export const RECORD = '.json';
 
+/** What the pictures that records have beside them end in. */
+const PICTURE = '.picture';
+
 /** What lies in a worker's folder, by paths. What is none of ours is not seen. */
 interface Contents {
   readonly records: readonly string[];
@@ -25,6 +28,7 @@ const ABANDONED_MS = 60_000;
 export async function contentsOf(dir: string, now: number): Promise<Contents> {
   const records: string[] = [];
   const taken: string[] = [];
+  const pictures: string[] = [];
   for (const entry of (await readdir(dir, { withFileTypes: true }).catch(unlessGone)) ?? []) {
     const { name } = entry;
     const file = path.join(dir, name);
@@ -33,8 +37,39 @@ export async function contentsOf(dir: string, now: number): Promise<Contents> {
     } else if (isHalfWritten(name)) {
       if (await isOlder(file, now - ABANDONED_MS)) await remove(file);
     } else if (name.endsWith(RECORD)) records.push(file);
+    else if (isPicture(name)) pictures.push(file);
   }
+  await removeOrphans(pictures, records, now);
   return { records, taken };
+}
+
+/** Where a record's picture lies, if it has one there. */
+export function pictureBeside(record: string): string {
+  return `${record.slice(0, -RECORD.length)}${PICTURE}`;
+}
+
+export function isPicture(name: string): boolean {
+  return name.endsWith(PICTURE);
+}
+
+/** Remove a record, which may be gone already, and its picture. */
+export async function removeRecord(file: string): Promise<void> {
+  await remove(file);
+  await remove(pictureBeside(file));
+}
+
+/** A picture whose record was never written, or is gone. */
+async function removeOrphans(
+  pictures: readonly string[],
+  records: readonly string[],
+  now: number,
+): Promise<void> {
+  const kept = new Set(records.map(pictureBeside));
+  for (const file of pictures.filter((one) => !kept.has(one))) {
+    const found = await lstat(file).catch(unlessGone);
+    // When it was linked: it was written before that.
+    if (found && found.ctimeMs < now - ABANDONED_MS) await remove(file);
+  }
 }
 
 /** Remove a worker's folder, unless there is more in it than its beat. */

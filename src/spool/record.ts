@@ -6,6 +6,7 @@ import { fitAnswer } from '../job/fit.ts';
 import { isUsableId } from '../runpod/job-id.ts';
 import type { Kept } from '../runpod/outbox.ts';
 import { openPlain } from '../storage/files.ts';
+import { pictureBeside } from './contents.ts';
 
 /** Far more than an answer without its picture has; warnings and error texts are a few lines. */
 export const MAX_RECORD_BYTES = 65_536;
@@ -80,20 +81,24 @@ export function parseRecord(text: string): ResultRecord | null {
 }
 
 /**
- * The output that a record stands for, to the byte, as long as its picture is as it was; else without the picture, and
- * with a warning that says why.
+ * The output that a record stands for, to the byte, as long as its picture is as it was, beside the record or where it
+ * was saved; else without the picture, and with a warning that says why.
  *
+ * @param file the record's.
  * @param dir the folder of pictures.
  * @param maxBytes how many bytes of JSON the output may have.
  */
 export async function outputOf(
   { output, picture }: ResultRecord,
+  file: string,
   dir: string,
   maxBytes: number,
 ): Promise<unknown> {
   if (picture === null) return output;
   const answer = output as Answer; // what more there is in it goes out as it was written
-  const found = await readPicture(path.join(dir, picture.name), picture.sha256);
+  const beside = await readPicture(pictureBeside(file), picture.sha256);
+  const found =
+    'base64' in beside ? beside : await readPicture(path.join(dir, picture.name), picture.sha256);
   if ('problem' in found) return withoutPicture(answer, found.problem);
   return fitAnswer({ ...answer, image_base64: found.base64 }, maxBytes);
 }

@@ -1,4 +1,4 @@
-import { lstat, utimes } from 'node:fs/promises';
+import { utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
@@ -7,8 +7,19 @@ import { exists, openPlain, writeWhole } from '../storage/files.ts';
 import { folderBelow, isReal, outputFolder } from '../storage/folders.ts';
 import { safeFileName } from '../storage/names.ts';
 import { beat, giveUp } from './beat.ts';
-import { contentsOf, RECORD, remove, removeFolder, removeIfEmpty, unlessGone } from './contents.ts';
-import { MAX_RECORD_BYTES, outputOf, parseRecord, type ResultRecord, recordOf } from './record.ts';
+import {
+  contentsOf,
+  pictureBeside,
+  RECORD,
+  remove,
+  removeFolder,
+  removeIfEmpty,
+  removeRecord,
+  unlessGone,
+} from './contents.ts';
+import { byAge, type Found, readRecord } from './found.ts';
+import { linkPicture } from './picture.ts';
+import { MAX_RECORD_BYTES, outputOf, type ResultRecord, recordOf } from './record.ts';
 import { takeInto, takeOverGone } from './takeover.ts';
 
 /** In the folder of pictures. */
@@ -44,6 +55,13 @@ interface SpoolOptions {
   readonly timing?: Partial<SpoolTiming>;
 }
 
+interface ToWrite {
+  readonly name: string;
+  readonly text: string;
+  /** Its name in the folder of pictures. */
+  readonly picture: string | null;
+}
+
 /**
  * Results on the volume, so that they outlive their worker: `output_images/.spool/<endpoint>/<worker>/<job>.json`, one
  * small record each.
@@ -71,17 +89,25 @@ export class Spool implements Outbox {
     this.#beating.unref();
   }
 
-  async keep(result: Kept): Promise<void> {
+  keep(result: Kept): Promise<void> {
+    // Not awaited here, where the output would be held as long as the volume hangs.
+    return this.#toWrite(result).then((write) => this.#keep(write));
+  }
+
+  async #toWrite(result: Kept): Promise<ToWrite> {
     const record = recordOf(result, this.#options.workerId);
     const text = `${JSON.stringify(record)}\n`;
     if (Buffer.byteLength(text) > MAX_RECORD_BYTES) {
       throw new Error(`its record has ${Buffer.byteLength(text)} bytes, not ${MAX_RECORD_BYTES}`);
     }
-    const name = nameOf(result.jobId);
-    this.#inHand.add(name);
-    this.#done.delete(name);
-    if (record.picture) await this.#flush(record.picture.name);
-    await this.#write(name, text);
+    return { name: nameOf(result.jobId), text, picture: record.picture?.name ?? null };
+  }
+
+  async #keep(write: ToWrite): Promise<void> {
+    this.#inHand.add(write.name);
+    this.#done.delete(write.name);
+    if (write.picture) await this.#flush(write.picture);
+    await this.#write(write);
   }
 
   async forget(jobId: string): Promise<void> {
@@ -147,13 +173,28 @@ export class Spool implements Outbox {
     return [SPOOL, endpoint, safeFileName(workerId)];
   }
 
-  async #write(name: string, text: string, isAgain = false): Promise<void> {
+  async #write(write: ToWrite, isAgain = false): Promise<void> {
+    const { name, text, picture } = write;
     try {
-      await writeWhole(path.join(await this.#ownFolder(), name), text, { durable: true });
+      const file = path.join(await this.#ownFolder(), name);
+      await this.#setBeside(file, picture);
+      await writeWhole(file, text, { durable: true });
     } catch (error) {
       // It was taken over just now, for this process stood still for long.
       if (isAgain || (error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-      await this.#write(name, text, true);
+      await this.#write(write, true);
+    }
+  }
+
+  /** Without it the picture is found where it was saved, unless another has been saved there meanwhile. */
+  async #setBeside(record: string, picture: string | null): Promise<void> {
+    try {
+      const beside = pictureBeside(record);
+      await remove(beside);
+      const outputs = await outputFolder(this.#options.workspace);
+      if (picture !== null) await linkPicture(path.join(outputs, picture), beside);
+    } catch (error) {
+      this.#tell(error);
     }
   }
 
@@ -170,7 +211,7 @@ export class Spool implements Outbox {
 
   async #removeEverywhere(name: string): Promise<void> {
     for (const folder of [await this.#ownPath(), ...this.#taken]) {
-      if (await isReal(folder)) await remove(path.join(folder, name));
+      if (await isReal(folder)) await removeRecord(path.join(folder, name));
     }
   }
 
@@ -195,7 +236,7 @@ export class Spool implements Outbox {
 
   async #removeAgain(file: string): Promise<void> {
     try {
-      await remove(file);
+      await removeRecord(file);
       this.#done.delete(path.basename(file));
     } catch (error) {
       this.#tell(error);
@@ -220,7 +261,7 @@ export class Spool implements Outbox {
     const read = async (maxBytes: number) => {
       const dir = await outputFolder(this.#options.workspace);
       const record = await readRecord(file).catch(unlessGone);
-      return record && { output: await outputOf(record, dir, maxBytes) };
+      return record && { output: await outputOf(record, file, dir, maxBytes) };
     };
     return { jobId: job, workerId: worker, ageMs, read };
   }
@@ -231,7 +272,7 @@ export class Spool implements Outbox {
     if (code === 'ENOENT') return; // it is delivered, or another has it
     if (code !== undefined && code !== 'ELOOP') return this.#tell(error);
     this.#options.log.error({ file, error: messageOf(error) }, 'a kept result is damaged: removed');
-    await remove(file).catch((failure) => this.#tell(failure));
+    await removeRecord(file).catch((failure) => this.#tell(failure));
   }
 
   async #beatAgain(): Promise<void> {
@@ -253,31 +294,6 @@ export class Spool implements Outbox {
     this.#told.add(text);
     this.#options.log.warn({ err: error }, 'the spool cannot be worked on as it should be');
   }
-}
-
-/** A file that may be a record. */
-interface Found {
-  readonly file: string;
-  /** When it was written. */
-  readonly at: number;
-  /** It and no other that comes in its place. */
-  readonly key: string;
-}
-
-/** The oldest first, so that what has least time left is delivered first, and nothing for ever last. */
-async function byAge(files: readonly string[]): Promise<Found[]> {
-  const found: Found[] = [];
-  for (const file of files) {
-    const stats = await lstat(file).catch(unlessGone);
-    if (stats) found.push({ file, at: stats.mtimeMs, key: `${stats.ino} ${stats.mtimeMs}` });
-  }
-  return found.sort((a, b) => a.at - b.at);
-}
-
-/** @returns null when a later version of this program wrote it. */
-async function readRecord(file: string): Promise<ResultRecord | null> {
-  await using handle = await openPlain(file, MAX_RECORD_BYTES);
-  return parseRecord(await handle.readFile('utf8'));
 }
 
 function nameOf(jobId: string): string {

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { isHalfWritten } from '../storage/files.ts';
 import { isReal } from '../storage/folders.ts';
 import { BEAT } from './beat.ts';
-import { isFarFrom, RECORD, remove, removeFolder, unlessGone } from './contents.ts';
+import { isFarFrom, isPicture, RECORD, remove, removeFolder, unlessGone } from './contents.ts';
 import { SPOOL } from './spool.ts';
 
 /** Endpoint, worker, taken over, and once more where the taker died over it. */
@@ -45,7 +45,7 @@ export async function removeAbandoned(outputs: string, now: number): Promise<num
   const isOld = (file: string) => isFarFrom(file, now, ABANDONED_MS);
   const onFile = async (dir: string, { name }: Dirent) => {
     const file = path.join(dir, name);
-    const isOurs = name === BEAT || name.endsWith(RECORD) || isHalfWritten(name);
+    const isOurs = name === BEAT || name.endsWith(RECORD) || isPicture(name) || isHalfWritten(name);
     if (!isOurs || !(await isOld(file))) return;
     await remove(file);
     if (name.endsWith(RECORD)) records += 1;

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import {
   chmod,
+  link,
   lstat,
   mkdir,
   readdir,
@@ -17,6 +18,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { describe, expect, it } from 'vitest';
 import type { Owed } from '../../src/runpod/outbox.ts';
+import { contentsOf } from '../../src/spool/contents.ts';
+import { writeWhole } from '../../src/storage/files.ts';
 import { filesBelow, savedAnswer, spoolIn, workspaceOfTest } from './rig.ts';
 
 const NO_LIMIT = 1e9;
@@ -156,11 +159,58 @@ describe('a clock that was set back', () => {
   });
 });
 
+describe('a picture that is owed', () => {
+  /** Worker A keeps job X and is gone; what comes of it when C delivers it. */
+  async function delivered(meanwhile: (picture: string, workspace: string) => Promise<unknown>) {
+    const { workspace, outputs, spool } = await workspaceOfTest();
+    const answer = await savedAnswer(outputs, 'X');
+    const former = spoolIn(workspace, { workerId: 'A' });
+    await former.keep({ jobId: 'X', output: answer });
+    await meanwhile(answer.file_path, workspace);
+    await former.close();
+    const taker = spoolIn(workspace, { workerId: 'C' });
+    const owed = (await taker.owed()).filter(({ workerId }) => workerId === 'A');
+    const output = await outputsOf(owed);
+    await taker.forget('X');
+    return { answer, output, left: (await filesBelow(spool)).filter((file) => /C.*X/.test(file)) };
+  }
+
+  it('is as it was made, also when another worker has made the job again', async () => {
+    const again = async (picture: string, workspace: string) => {
+      await writeWhole(picture, 'made on B');
+      const image_base64 = Buffer.from('made on B').toString('base64');
+      const output = { image_base64, file_path: picture, warnings: [] };
+      await spoolIn(workspace, { workerId: 'B' }).keep({ jobId: 'X', output });
+    };
+    const { answer, output, left } = await delivered(again);
+    expect([output, left]).toEqual([[answer], []]);
+  });
+
+  it('is there also when it was removed where it was saved', async () => {
+    const { answer, output } = await delivered((picture) => rm(picture));
+    expect(output).toEqual([answer]);
+  });
+
+  it('goes with its record, and a minute after it was left without one', async () => {
+    const { outputs } = await workspaceOfTest();
+    const { file_path } = await savedAnswer(outputs, 'X');
+    const dir = path.join(outputs, 'of a worker');
+    await mkdir(dir);
+    await link(file_path, path.join(dir, 'X.picture'));
+    await contentsOf(dir, Date.now() + 50_000);
+    expect(await readdir(dir)).toEqual(['X.picture']);
+    await contentsOf(dir, Date.now() + 70_000);
+    expect(await readdir(dir)).toEqual([]);
+  });
+});
+
 describe('a picture that is not as it was', () => {
   async function readWithPicture(spoil: (picture: string) => Promise<unknown>, limit = NO_LIMIT) {
-    const { workspace, outputs } = await workspaceOfTest();
+    const { workspace, outputs, spool } = await workspaceOfTest();
     const answer = await savedAnswer(outputs, 'a', Buffer.alloc(30_000, 7));
     await spoolIn(workspace).keep({ jobId: 'a', output: answer });
+    // As where there are no links.
+    await rm(path.join(spool, 'ep1', 'worker1', 'a.picture'));
     await spoil(answer.file_path);
     const [output] = await outputsOf(await spoolIn(workspace).owed(), limit);
     return output as typeof answer;
