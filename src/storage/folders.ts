@@ -40,10 +40,18 @@ export async function folderBelow(root: string, ...names: string[]): Promise<str
   return dir;
 }
 
-/** Whether there is something at a path without links on the way to it or in its place. */
+/**
+ * Whether there is something at a path without links on the way to it or in its place.
+ *
+ * @throws the system's error where that cannot be known, as on a volume that has gone away.
+ */
 export async function isReal(file: string): Promise<boolean> {
-  return await realpath(file).then(
-    (real) => real === file,
-    () => false,
-  );
+  try {
+    return (await realpath(file)) === file;
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    // Nothing there, a file on the way to it, or a link that leads to itself.
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(code)) return false;
+    throw error;
+  }
 }

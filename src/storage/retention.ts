@@ -57,7 +57,7 @@ export async function sweepFolder(
   const now = await clockOf(dir);
   const { outputs, halfWritten } = await list(dir, limits, extensions, signal);
   for (const one of halfWritten.filter(({ at }) => at < now - ABANDONED_MS)) {
-    if (await removeUnchanged(one)) swept.halfWritten += 1;
+    if ((await removeUnchanged(one)) === 'removed') swept.halfWritten += 1;
   }
   const staying = await stays();
   let total = outputs.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -67,8 +67,11 @@ export async function sweepFolder(
     const isTooMuch = limits.maxBytes !== null && total > limits.maxBytes;
     // The others are younger still.
     if (signal.aborted || ageMs < YOUNG_MS || !(isTooOld || isTooMuch)) break;
-    if (staying.has(path.parse(one.name).name) || !(await removeUnchanged(one))) continue;
-    total -= one.bytes;
+    if (staying.has(path.parse(one.name).name)) continue;
+    const became = await removeUnchanged(one);
+    // What another worker's sweep has removed is as little there as what ours has.
+    if (became !== 'written again') total -= one.bytes;
+    if (became !== 'removed') continue;
     swept.files += 1;
     swept.bytes += one.bytes;
   }
@@ -108,10 +111,18 @@ async function look(file: string, name: string): Promise<Output | null> {
   );
 }
 
-/** @returns false when it is another by now: a job that ran again has written it. */
-async function removeUnchanged(one: Output): Promise<boolean> {
+/** `written again`: by a job that ran again, since it was listed. */
+type Became = 'removed' | 'gone' | 'written again';
+
+async function removeUnchanged(one: Output): Promise<Became> {
   const now = await look(one.file, one.name);
-  if (now?.at !== one.at || now.bytes !== one.bytes) return false;
-  await unlink(one.file);
-  return true;
+  if (now === null) return 'gone';
+  if (now.at !== one.at || now.bytes !== one.bytes) return 'written again';
+  try {
+    await unlink(one.file);
+    return 'removed';
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'gone';
+    throw error;
+  }
 }

@@ -124,6 +124,30 @@ describe('sweepFolder', () => {
     expect([swept.files, await names(dir)]).toEqual([0, ['a.png']]);
   });
 
+  it('removes no more than it has to where another sweep has removed some meanwhile', async () => {
+    const dir = await folderOfTest();
+    const files = Array.from({ length: 20 }, (_, n) => [`${n}.png`, [500 - n, 10]] as const);
+    await make(dir, Object.fromEntries(files.map(([name, [at, bytes]]) => [name, [at, bytes]])));
+    const stays = async () => {
+      await sweep(dir, { maxBytes: 150 });
+      return new Set<string>();
+    };
+    const limits = { maxAgeMs: null, maxBytes: 150 };
+    const swept = await sweepFolder(dir, { limits, extensions: ['png'], stays }, NEVER);
+    expect([swept.files, (await names(dir)).length]).toEqual([0, 15]);
+  });
+
+  it('is not ended by others that sweep at the same time', async () => {
+    const dir = await folderOfTest();
+    const files = Array.from({ length: 200 }, (_, n) => [`${n}.png`, [900 - n, 10]] as const);
+    await make(dir, Object.fromEntries(files.map(([name, [at, bytes]]) => [name, [at, bytes]])));
+    const sweeps = await Promise.all(
+      Array.from({ length: 4 }, () => sweep(dir, { maxBytes: 1_000 })),
+    );
+    expect(sweeps.reduce((sum, swept) => sum + swept.files, 0)).toBe(100);
+    expect(await names(dir)).toHaveLength(100);
+  });
+
   it('removes nothing when it cannot be known what is owed', async () => {
     const dir = await folderOfTest();
     await make(dir, { 'a.png': [500, 10] });
