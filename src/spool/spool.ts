@@ -2,11 +2,12 @@ import { utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { type Owner, thisProcess } from '../provision/owner.ts';
 import type { Kept, Outbox, Owed } from '../runpod/outbox.ts';
 import { exists, openPlain, writeWhole } from '../storage/files.ts';
 import { folderBelow, isReal, outputFolder } from '../storage/folders.ts';
 import { safeFileName } from '../storage/names.ts';
-import { beat, giveUp } from './beat.ts';
+import { BEAT, beat, giveUp } from './beat.ts';
 import {
   contentsOf,
   pictureBeside,
@@ -20,7 +21,7 @@ import {
 import { byAge, type Found, readRecord } from './found.ts';
 import { linkPicture } from './picture.ts';
 import { MAX_RECORD_BYTES, outputOf, type ResultRecord, recordOf } from './record.ts';
-import { takeInto, takeOverGone } from './takeover.ts';
+import { lifeName, takeInto, takeOverGone } from './takeover.ts';
 
 /** In the folder of pictures. */
 export const SPOOL = '.spool';
@@ -52,6 +53,8 @@ interface SpoolOptions {
   readonly endpoint: string;
   readonly workerId: string;
   readonly log: Log;
+  /** Default: this process. */
+  readonly owner?: Owner;
   readonly timing?: Partial<SpoolTiming>;
 }
 
@@ -63,12 +66,14 @@ interface ToWrite {
 }
 
 /**
- * Results on the volume, so that they outlive their worker: `output_images/.spool/<endpoint>/<worker>/<job>.json`, one
- * small record each.
+ * Results on the volume, so that they outlive their worker: `output_images/.spool/<endpoint>/<worker>~<life>/<job>.json`,
+ * one small record each, and its picture beside it.
  */
 export class Spool implements Outbox {
   readonly #options: SpoolOptions;
   readonly #timing: SpoolTiming;
+  readonly #owner: Owner;
+  readonly #life: string;
   readonly #beating: NodeJS.Timeout;
   /** Names of records that our own worker has made and is delivering. */
   readonly #inHand = new Set<string>();
@@ -85,6 +90,8 @@ export class Spool implements Outbox {
   constructor(options: SpoolOptions) {
     this.#options = options;
     this.#timing = { ...TIMING, ...options.timing };
+    this.#owner = options.owner ?? thisProcess();
+    this.#life = lifeName(options.workerId);
     this.#beating = setInterval(() => void this.#beatAgain(), this.#timing.beat);
     this.#beating.unref();
   }
@@ -128,9 +135,14 @@ export class Spool implements Outbox {
 
   async #lookForOwed(): Promise<readonly Owed[]> {
     const own = await this.#ownFolder();
-    const now = await beat(own);
-    for (const error of await takeOverGone(own, now - this.#timing.gone, now + FUTURE_MS))
-      this.#tell(error);
+    const now = await beat(own, this.#owner);
+    const errors = await takeOverGone(own, {
+      workerId: this.#options.workerId,
+      owner: this.#owner,
+      goneBefore: now - this.#timing.gone,
+      notAfter: now + FUTURE_MS,
+    });
+    for (const error of errors) this.#tell(error);
     const found = await byAge(await this.#records(own, now));
     const unknown = found.filter(({ key }) => !this.#later.has(key));
     const owed: Owed[] = [];
@@ -148,7 +160,7 @@ export class Spool implements Outbox {
     try {
       const own = await this.#ownPath();
       if (!(await isReal(own))) return;
-      await this.#records(own, await beat(own));
+      await this.#records(own, await beat(own, this.#owner));
       await removeIfEmpty(own);
       const endpoint = path.dirname(own);
       if (await exists(own)) await giveUp(own);
@@ -165,12 +177,13 @@ export class Spool implements Outbox {
 
   /** It is made where it is missing, also when it was taken over. */
   async #ownFolder(): Promise<string> {
-    return await folderBelow(await outputFolder(this.#options.workspace), ...this.#names);
+    const own = await folderBelow(await outputFolder(this.#options.workspace), ...this.#names);
+    if (!(await exists(path.join(own, BEAT)))) await beat(own, this.#owner);
+    return own;
   }
 
   get #names(): string[] {
-    const { endpoint, workerId } = this.#options;
-    return [SPOOL, endpoint, safeFileName(workerId)];
+    return [SPOOL, this.#options.endpoint, this.#life];
   }
 
   async #write(write: ToWrite, isAgain = false): Promise<void> {
@@ -279,7 +292,7 @@ export class Spool implements Outbox {
     if (this.#isBeating) return; // the volume does not answer
     this.#isBeating = true;
     try {
-      await beat(await this.#ownFolder());
+      await beat(await this.#ownFolder(), this.#owner);
     } catch (error) {
       this.#tell(error);
     } finally {

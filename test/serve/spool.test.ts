@@ -8,7 +8,7 @@ import { readConfig } from '../../src/config.ts';
 import { start, temporaryFolder } from '../cli/cli.ts';
 import { namespace, whyNoNamespace } from '../provision/namespace.ts';
 import { StandInPlatform } from '../runpod/platform.ts';
-import { filesBelow } from '../spool/rig.ts';
+import { filesBelow, folderOf } from '../spool/rig.ts';
 import { API_KEY, goodInput, logLines, said, terminate } from './rig.ts';
 
 /** More than is tried in a test: nothing gets through until it is mended. */
@@ -77,6 +77,10 @@ function environmentOf({ platform, workspace, workerId, env }: Required<Life>) {
 const postsOf = (platform: StandInPlatform, id: string) =>
   platform.requestsTo('job-done').filter((request) => request.path.endsWith(`/${id}`));
 
+/** What a worker says of its life when it takes no more jobs. */
+const lastWord = (lines: ReturnType<typeof logLines>) =>
+  lines.find(({ msg }) => msg === 'no more jobs');
+
 const records = async (spool: string) =>
   (await filesBelow(spool)).map((file) => path.basename(file));
 
@@ -120,7 +124,7 @@ describe('a worker that is killed before its results have arrived', () => {
       { error: 'Unauthorized', output: { status: 401, code: 'unauthorized' } },
     ]);
     expect(lines.filter(({ msg }) => msg === 'job')).toEqual([]);
-    expect(lines.at(-1)).toMatchObject({ taken: 0, duplicates: 2, recovered: 2, delivered: 2 });
+    expect(lastWord(lines)).toMatchObject({ taken: 0, duplicates: 2, recovered: 2, delivered: 2 });
     expect([exitCode, existsSync(spool)]).toEqual([0, false]);
   });
 
@@ -137,7 +141,7 @@ describe('a worker that is killed before its results have arrived', () => {
     await platform.until(() => platform.results('a').length === 2);
     const [once, again] = platform.results('a');
     expect(again).toEqual(once);
-    expect((await second.end()).lines.at(-1)).toMatchObject({ recovered: 1, repeats: 1 });
+    expect(lastWord((await second.end()).lines)).toMatchObject({ recovered: 1, repeats: 1 });
     expect(existsSync(spool)).toBe(false);
   });
 
@@ -152,7 +156,7 @@ describe('a worker that is killed before its results have arrived', () => {
     await platform.until(() => ids.every((id) => postsOf(platform, id).length > 0));
     await former.kill();
     const [endpoint = ''] = await readdir(spool);
-    const dir = path.join(spool, endpoint, 'former');
+    const dir = await folderOf(spool, 'former', endpoint);
     await rm(path.join(outputs, 'no-picture.png'));
     await rm(path.join(dir, 'no-picture.picture'));
     await age(path.join(dir, 'too-old.json'), 31 * 60);
@@ -178,7 +182,7 @@ describe('a worker that is killed before its results have arrived', () => {
     expect(lines).toContainEqual(
       expect.objectContaining({ msg: 'a kept result is damaged: removed' }),
     );
-    expect(lines.at(-1)).toMatchObject({ recovered: 2, expired: 1, delivered: 2, repeats: 2 });
+    expect(lastWord(lines)).toMatchObject({ recovered: 2, expired: 1, delivered: 2, repeats: 2 });
     expect(existsSync(spool)).toBe(false);
     expect(await readdir(outputs)).toContain('too-old.png');
   });
@@ -225,7 +229,7 @@ describe.skipIf(whyNoNamespace())('a folder of pictures that cannot be written t
         error: expect.stringContaining(code),
       }),
     );
-    expect([exitCode, lines.at(-1)]).toMatchObject([0, { delivered: 1 }]);
+    expect([exitCode, lastWord(lines)]).toMatchObject([0, { delivered: 1 }]);
   });
 });
 

@@ -1,8 +1,10 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
 import { onTestFinished } from 'vitest';
+import { type Owner, thisProcess } from '../../src/provision/owner.ts';
 import { Spool } from '../../src/spool/spool.ts';
 
 /** A workspace of the test's own. */
@@ -17,6 +19,8 @@ export async function workspaceOfTest() {
 interface SpoolOptions {
   endpoint?: string;
   workerId?: string;
+  /** Default: that of a container of its own. */
+  owner?: Owner;
   timing?: { beat?: number; gone?: number };
 }
 
@@ -24,10 +28,28 @@ interface SpoolOptions {
 export function spoolIn(workspace: string, options: SpoolOptions = {}) {
   const lines: Record<string, unknown>[] = [];
   const log = pino({}, { write: (line: string) => lines.push(JSON.parse(line)) });
-  const defaults = { endpoint: 'ep1', workerId: 'worker1' };
+  const owner = { ...thisProcess(), machine: randomUUID() };
+  const defaults = { endpoint: 'ep1', workerId: 'worker1', owner };
   const spool = new Spool({ workspace, log, ...defaults, ...options });
   onTestFinished(() => spool.close());
   return Object.assign(spool, { lines });
+}
+
+/** The folder of a worker's only life. */
+export async function folderOf(spool: string, workerId = 'worker1', endpoint = 'ep1') {
+  const names = await readdir(path.join(spool, endpoint)).catch(() => []);
+  const [name, ...more] = names.filter((one) => one.startsWith(`${workerId}~`));
+  if (name && more.length === 0) return path.join(spool, endpoint, name);
+  throw new Error(`not one folder of ${workerId}: ${names.join(', ')}`);
+}
+
+/** A folder that a worker has left, made by hand. */
+export async function leftFolder(spool: string): Promise<string> {
+  const dir = path.join(spool, 'ep1', 'worker1~00000000');
+  await mkdir(dir, { recursive: true });
+  await writeFile(path.join(dir, 'beat'), '');
+  await utimes(path.join(dir, 'beat'), 0, 0);
+  return dir;
 }
 
 /** An answer whose picture is saved, as the handler returns it. */

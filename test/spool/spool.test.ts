@@ -1,9 +1,10 @@
-import { existsSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { constants, existsSync } from 'node:fs';
 import {
-  chmod,
   link,
   lstat,
   mkdir,
+  open,
   readdir,
   readFile,
   rename,
@@ -14,13 +15,13 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { describe, expect, it } from 'vitest';
+import { type Owner, thisProcess } from '../../src/provision/owner.ts';
 import type { Owed } from '../../src/runpod/outbox.ts';
 import { contentsOf } from '../../src/spool/contents.ts';
 import { writeWhole } from '../../src/storage/files.ts';
-import { filesBelow, savedAnswer, spoolIn, workspaceOfTest } from './rig.ts';
+import { filesBelow, folderOf, leftFolder, savedAnswer, spoolIn, workspaceOfTest } from './rig.ts';
 
 const NO_LIMIT = 1e9;
 
@@ -50,7 +51,7 @@ describe('a result that was kept', () => {
     const { workspace, outputs, spool } = await workspaceOfTest();
     const answer = await savedAnswer(outputs, 'a', Buffer.alloc(300_000, 7));
     await spoolIn(workspace).keep({ jobId: 'a', output: answer });
-    const text = await readFile(path.join(spool, 'ep1', 'worker1', 'a.json'), 'utf8');
+    const text = await readFile(path.join(await folderOf(spool), 'a.json'), 'utf8');
     expect(JSON.parse(text)).toEqual({
       version: 1,
       job: 'a',
@@ -110,9 +111,10 @@ describe('a result that was kept', () => {
 
   it('is as old as the volume says', async () => {
     const { workspace, spool } = await workspaceOfTest();
-    await spoolIn(workspace).keep({ jobId: 'old', output: 1 });
-    await spoolIn(workspace).keep({ jobId: 'new', output: 2 });
-    await age(path.join(spool, 'ep1', 'worker1', 'old.json'), 600);
+    const former = spoolIn(workspace);
+    await former.keep({ jobId: 'old', output: 1 });
+    await former.keep({ jobId: 'new', output: 2 });
+    await age(path.join(await folderOf(spool), 'old.json'), 600);
     const owed = await spoolIn(workspace).owed();
     expect(owed.map(({ jobId }) => jobId)).toEqual(['old', 'new']);
     expect(owed[0]?.ageMs).toBeGreaterThan(590_000);
@@ -123,8 +125,7 @@ describe('a result that was kept', () => {
 describe('more records than are delivered at once', () => {
   it('are found from the oldest on, whatever later versions have written beside them', async () => {
     const { workspace, spool } = await workspaceOfTest();
-    const dir = path.join(spool, 'ep1', 'worker1');
-    await mkdir(dir, { recursive: true });
+    const dir = await leftFolder(spool);
     const put = async (name: string, text: string, seconds: number) => {
       const file = path.join(dir, `${name}.json`);
       await writeFile(file, text);
@@ -148,7 +149,7 @@ describe('a clock that was set back', () => {
   it('has a record begin its time again, and no worker live for ever', async () => {
     const { workspace, spool } = await workspaceOfTest();
     await spoolIn(workspace, { workerId: 'former' }).keep({ jobId: 'a', output: 1 });
-    const dir = path.join(spool, 'ep1', 'former');
+    const dir = await folderOf(spool, 'former');
     await writeFile(path.join(dir, 'beat'), '');
     for (const file of ['a.json', 'beat']) await age(path.join(dir, file), -7_200);
     const taker = spoolIn(workspace, { workerId: 'taker' });
@@ -210,7 +211,7 @@ describe('a picture that is not as it was', () => {
     const answer = await savedAnswer(outputs, 'a', Buffer.alloc(30_000, 7));
     await spoolIn(workspace).keep({ jobId: 'a', output: answer });
     // As where there are no links.
-    await rm(path.join(spool, 'ep1', 'worker1', 'a.picture'));
+    await rm(path.join(await folderOf(spool), 'a.picture'));
     await spoil(answer.file_path);
     const [output] = await outputsOf(await spoolIn(workspace).owed(), limit);
     return output as typeof answer;
@@ -256,7 +257,8 @@ describe('a worker that is gone', () => {
   /** One that has kept a result and beats no more. */
   async function gone(workspace: string, workerId = 'former', jobId = 'a', endpoint = 'ep1') {
     await spoolIn(workspace, { workerId, endpoint, ...QUICK }).keep({ jobId, output: jobId });
-    const dir = path.join(workspace, 'output_images', '.spool', endpoint, workerId);
+    const spool = path.join(workspace, 'output_images', '.spool');
+    const dir = await folderOf(spool, workerId, endpoint);
     await writeFile(path.join(dir, 'beat'), '');
     await age(path.join(dir, 'beat'), 61);
     return dir;
@@ -285,19 +287,10 @@ describe('a worker that is gone', () => {
   });
 
   it('is not one that beats', async () => {
-    const { workspace } = await workspaceOfTest();
+    const { workspace, spool } = await workspaceOfTest();
     const alive = spoolIn(workspace, { workerId: 'alive', timing: { beat: 20 } });
     await alive.keep({ jobId: 'a', output: 1 });
-    const beat = path.join(workspace, 'output_images', '.spool', 'ep1', 'alive', 'beat');
-    await age(beat, 0).catch(() => {}); // there is one soon
-    await expect
-      .poll(() =>
-        lstat(beat).then(
-          () => true,
-          () => false,
-        ),
-      )
-      .toBe(true);
+    const beat = path.join(await folderOf(spool, 'alive'), 'beat');
     await age(beat, 1_000);
     const old = (await lstat(beat)).mtimeMs;
     await expect.poll(async () => (await lstat(beat)).mtimeMs).toBeGreaterThan(old + 900_000);
@@ -329,7 +322,7 @@ describe('a worker that is gone', () => {
     for (const workerId of ['second', 'third', 'fourth']) {
       const taker = spoolIn(workspace, { workerId, ...QUICK });
       await expect.poll(() => taker.owed()).toMatchObject([{ jobId: 'a', workerId: 'former' }]);
-      await age(path.join(spool, 'ep1', workerId, 'beat'), 61);
+      await age(path.join(await folderOf(spool, workerId), 'beat'), 61);
     }
     const last = spoolIn(workspace, { workerId: 'last' });
     await expect.poll(() => last.owed()).toMatchObject([{ jobId: 'a' }]);
@@ -345,10 +338,7 @@ describe('a worker that is gone', () => {
     const taker = spoolIn(workspace, { workerId: 'taker', timing: { beat: 1e6, gone: -1e9 } });
     const ids = Array.from({ length: 60 }, (_, i) => `job-${i}`);
     for (const jobId of ids) {
-      const keeping = slow.keep({ jobId, output: jobId });
-      await sleep(Math.random() * 8);
-      await taker.owed();
-      await keeping;
+      await Promise.all([slow.keep({ jobId, output: jobId }), taker.owed()]);
     }
     const owed = await taker.owed();
     // One may be there twice, where it was taken just when it had its name.
@@ -369,7 +359,7 @@ describe('a worker that is gone', () => {
     const frozen = spoolIn(workspace, { workerId: 'frozen', ...QUICK });
     await frozen.keep({ jobId: 'a', output: 'a' });
     await frozen.owed(); // and so it beats
-    await age(path.join(spool, 'ep1', 'frozen', 'beat'), 61);
+    await age(path.join(await folderOf(spool, 'frozen'), 'beat'), 61);
     const taker = spoolIn(workspace, { workerId: 'taker' });
     expect(await taker.owed()).toMatchObject([{ jobId: 'a' }]);
     await frozen.keep({ jobId: 'b', output: 'b' });
@@ -379,6 +369,67 @@ describe('a worker that is gone', () => {
     await frozen.forget('b');
     await taker.forget('a');
     expect(await filesBelow(spool)).toEqual([]);
+  });
+});
+
+describe('two lives of one worker id', () => {
+  const here = thisProcess();
+
+  /** What a life that is not over in order has left, and where. */
+  async function kept(workspace: string, spool: string, owner: Owner) {
+    const former = spoolIn(workspace, { owner });
+    await former.keep({ jobId: 'a', output: 1 });
+    return { former, dir: await folderOf(spool) };
+  }
+
+  it.each([
+    ['its process is gone', { ...here, pid: spawnSync('true').pid }],
+    ['its container is gone', { ...here, machine: 'another PID namespace' }],
+  ])('follow each other without a wait when %s', async (_what, owner) => {
+    const { workspace, spool } = await workspaceOfTest();
+    await kept(workspace, spool, owner);
+    const after = spoolIn(workspace, { owner: here });
+    expect([await after.owed(), after.lines]).toMatchObject([[{ jobId: 'a' }], []]);
+  });
+
+  it('have each their own while both live, which is told', async () => {
+    const { workspace, spool } = await workspaceOfTest();
+    const { former, dir } = await kept(workspace, spool, here);
+    const after = spoolIn(workspace, { owner: here });
+    expect(await after.owed()).toEqual([]);
+    expect(after.lines).toMatchObject([
+      { err: { message: expect.stringContaining('another worker of our id is alive') } },
+    ]);
+    await after.keep({ jobId: 'b', output: 2 });
+    await former.close(); // what it owes is another's at once, and nothing else
+    const taker = spoolIn(workspace, { workerId: 'taker' });
+    expect(await taker.owed()).toMatchObject([{ jobId: 'a' }]);
+    await expect(lstat(dir)).rejects.toThrow('ENOENT');
+  });
+
+  it('are told apart from workers whose id begins as theirs', async () => {
+    const { workspace } = await workspaceOfTest();
+    const owner = { ...here, machine: 'another' };
+    await spoolIn(workspace, { workerId: 'worker1-2', owner }).keep({ jobId: 'a', output: 1 });
+    expect(await spoolIn(workspace, { owner: here }).owed()).toEqual([]);
+  });
+});
+
+describe('a beat', () => {
+  it('is no pipe: it is neither waited for nor believed', async () => {
+    const { workspace, spool } = await workspaceOfTest();
+    const ours = spoolIn(workspace);
+    await ours.keep({ jobId: 'a', output: 1 });
+    const beat = path.join(await folderOf(spool), 'beat');
+    await rm(beat);
+    await execa('mkfifo', [beat]);
+    await expect(ours.owed()).rejects.toThrow('ENXIO');
+    // Also with somebody at its other end.
+    const reader = await open(beat, constants.O_RDONLY | constants.O_NONBLOCK);
+    await expect(ours.owed()).rejects.toThrow('is no plain file: remove it');
+    await reader.close();
+    await age(beat, 61);
+    expect(await spoolIn(workspace, { workerId: 'taker' }).owed()).toEqual([]);
   });
 });
 
@@ -399,33 +450,37 @@ describe('what is no record', () => {
     const former = spoolIn(workspace);
     await former.keep({ jobId: 'bad', output: { a: 1 } });
     await former.keep({ jobId: 'good', output: 1 });
-    const file = path.join(spool, 'ep1', 'worker1', 'bad.json');
+    const file = path.join(await folderOf(spool), 'bad.json');
     await spoil(file);
     const after = spoolIn(workspace);
     expect(await after.owed()).toMatchObject([{ jobId: 'good' }]);
-    expect(after.lines).toMatchObject([{ file, msg: 'a kept result is damaged: removed' }]);
-    await expect(lstat(file)).rejects.toThrow('ENOENT');
+    expect(after.lines).toMatchObject([
+      { file: expect.stringMatching(/bad\.json$/), msg: 'a kept result is damaged: removed' },
+    ]);
+    const left = (await filesBelow(spool)).map((one) => path.basename(one));
+    expect(left.filter((name) => !name.endsWith('.x'))).toEqual(['good.json']);
   });
 
   it('is left alone when a later version has written it, or when it is a folder', async () => {
     const { workspace, spool } = await workspaceOfTest();
-    const dir = path.join(spool, 'ep1', 'worker1');
-    await mkdir(path.join(dir, 'folder.json'), { recursive: true });
+    const dir = await leftFolder(spool);
+    await mkdir(path.join(dir, 'folder.json'));
     await writeFile(path.join(dir, 'later.json'), '{"version":2,"what":"ever"}');
     const after = spoolIn(workspace);
     expect([await after.owed(), after.lines]).toEqual([[], []]);
-    expect(await readdir(dir)).toEqual(['beat', 'folder.json', 'later.json']);
+    const own = await folderOf(spool);
+    const [taken = ''] = (await readdir(own)).filter((name) => name.startsWith('taken~'));
+    expect(await readdir(path.join(own, taken))).toEqual(['beat', 'folder.json', 'later.json']);
   });
 
   it('is removed when it is half written and old', async () => {
     const { workspace, spool } = await workspaceOfTest();
-    const dir = path.join(spool, 'ep1', 'worker1');
+    const dir = await leftFolder(spool);
     const names = ['a', 'b'].map((c) => `.${c.repeat(8)}-0000-0000-0000-000000000000.partial`);
-    await mkdir(dir, { recursive: true });
     for (const name of names) await writeFile(path.join(dir, name), 'half');
     await age(path.join(dir, String(names[0])), 61);
     await spoolIn(workspace).owed();
-    expect(await filesBelow(dir)).toEqual([names[1]]);
+    expect((await filesBelow(spool)).map((file) => path.basename(file))).toEqual([names[1]]);
   });
 });
 
@@ -452,7 +507,6 @@ describe('a link', () => {
     ['the folder of pictures', []],
     ['the spool', ['.spool']],
     ["an endpoint's folder", ['.spool', 'ep1']],
-    ["a worker's folder", ['.spool', 'ep1', 'worker1']],
   ])('in the place of %s is not followed', async (_what, names) => {
     const { workspace, outputs } = await workspaceOfTest();
     const outside = (await workspaceOfTest()).workspace;
@@ -480,7 +534,10 @@ describe('a link', () => {
     await age(outside, 3_600);
     expect(await spoolIn(workspace).owed()).toEqual([]);
     expect(await readdir(outside)).toEqual(['output_images']);
-    expect(await readdir(path.join(spool, 'ep1'))).toEqual(['neighbour', 'worker1']);
+    expect(await readdir(path.join(spool, 'ep1'))).toEqual([
+      'neighbour',
+      expect.stringMatching(/^worker1~/),
+    ]);
   });
 
   it('to another folder of the workspace is a fine place for pictures', async () => {
@@ -499,8 +556,8 @@ describe('a record that cannot be removed', () => {
     await spoolIn(workspace).keep({ jobId: 'a', output: 1 });
     const after = spoolIn(workspace);
     expect(await after.owed()).toHaveLength(1);
-    const dir = path.join(spool, 'ep1', 'worker1');
-    const file = path.join(dir, 'a.json');
+    const [name = ''] = await filesBelow(spool);
+    const file = path.join(spool, name);
     // Not by its mode: the tests may run as root.
     await rm(file);
     await mkdir(path.join(file, 'in the way'), { recursive: true });
@@ -508,7 +565,6 @@ describe('a record that cannot be removed', () => {
     await rm(file, { recursive: true });
     await writeFile(file, '{"version":1,"job":"a","worker":"w","output":1,"picture":null}');
     expect(await after.owed()).toEqual([]);
-    await chmod(dir, 0o755);
-    expect(await filesBelow(dir)).toEqual([]);
+    expect(await filesBelow(spool)).toEqual([]);
   });
 });

@@ -2,7 +2,7 @@ import { mkdir, readdir, rm, symlink, utimes, writeFile } from 'node:fs/promises
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { owedNames, removeAbandoned } from '../../src/spool/survey.ts';
-import { filesBelow, spoolIn, workspaceOfTest } from './rig.ts';
+import { filesBelow, folderOf, spoolIn, workspaceOfTest } from './rig.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -54,14 +54,18 @@ describe('what nobody delivers any more', () => {
     const { workspace, outputs, spool } = await workspaceOfTest();
     await spoolIn(workspace, { endpoint: 'left', workerId: 'w' }).keep({ jobId: 'a', output: 1 });
     await spoolIn(workspace, { endpoint: 'served' }).keep({ jobId: 'b', output: 1 });
-    await writeFile(path.join(spool, 'left', 'w', 'notes.txt'), '');
+    await writeFile(path.join(await folderOf(spool, 'w', 'left'), 'notes.txt'), '');
     const old = Date.now() / 1000 - 86_400 - 60;
-    for (const file of ['left/w/a.json', 'left/w/notes.txt', 'left/w', 'left']) {
-      await utimes(path.join(spool, file), old, old);
+    const left = await folderOf(spool, 'w', 'left');
+    for (const name of ['a.json', 'notes.txt', 'beat', '.', '..']) {
+      await utimes(path.join(left, name), old, old);
     }
     expect(await removeAbandoned(outputs, Date.now())).toBe(1);
-    expect(await filesBelow(spool)).toEqual(['left/w/notes.txt', 'served/worker1/b.json']);
-    await rm(path.join(spool, 'left', 'w', 'notes.txt'));
+    expect(await filesBelow(spool)).toEqual([
+      expect.stringMatching(/^left\/w~.*\/notes.txt$/),
+      expect.stringMatching(/^served\/worker1~.*\/b.json$/),
+    ]);
+    await rm(path.join(left, 'notes.txt'));
     await removeAbandoned(outputs, Date.now() + DAY_MS / 2); // its folder was written to just now
     expect(await readdir(spool)).toEqual(['left', 'served']);
     await removeAbandoned(outputs, Date.now() + DAY_MS + 60_000);
