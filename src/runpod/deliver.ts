@@ -25,7 +25,7 @@ export interface Retry {
 }
 
 export type Delivered =
-  /** `repeats`: tries after one that may have arrived, be it a former worker's. */
+  /** `repeats`: posts that left us after one that may have arrived, be it a former worker's. */
   | { kind: 'delivered'; attempts: number; repeats: number }
   /** `status`: the platform's answer, when it was its last word. */
   | {
@@ -81,25 +81,31 @@ async function tryUntil(
   delivery: Delivery,
 ): Promise<Delivered> {
   const backoff = new Backoff(delivery.timing.deliverPace);
-  let repeats = delivery.mayHaveArrived ? 1 : 0;
+  let perhapsThere = delivery.mayHaveArrived;
+  let repeats = 0;
   let unauthorized = 0;
   for (let attempts = 1; ; attempts += 1) {
     const outcome = await post(client, delivery, delivery.unwanted);
+    if (perhapsThere && hasLeft(outcome)) repeats += 1;
     if (outcome.kind === 'accepted') return { kind: 'delivered', attempts, repeats };
     if (delivery.unwanted.aborted) return { kind: 'unwanted' };
     const { error, status, mayHaveArrived } = outcome;
+    perhapsThere ||= mayHaveArrived;
     if (isUnauthorized(status)) unauthorized += 1;
     const isFinal = outcome.kind === 'refused' || unauthorized >= UNAUTHORIZED_TRIES;
     if (isFinal || expired.aborted) {
-      const perhaps = mayHaveArrived || repeats > 0;
-      return { kind: 'dropped', attempts, repeats, error, status, mayHaveArrived: perhaps };
+      return { kind: 'dropped', attempts, repeats, error, status, mayHaveArrived: perhapsThere };
     }
     const waitMs = outcome.waitMs ?? backoff.next();
     delivery.onRetry({ attempt: attempts, error, waitMs, mayHaveArrived });
     await pause(waitMs, over);
     if (delivery.unwanted.aborted) return { kind: 'unwanted' };
-    if (mayHaveArrived) repeats += 1;
   }
+}
+
+/** Whether anything of a try has reached the platform, as far as we know. */
+function hasLeft(outcome: Attempt): boolean {
+  return outcome.kind === 'accepted' || outcome.status !== null || outcome.mayHaveArrived;
 }
 
 /** Posts a body once. */
@@ -139,7 +145,8 @@ async function judge(answer: Answer, timing: Timing): Promise<Attempt> {
     answer.discard();
     return { kind: 'accepted' };
   }
-  const failure = { error: await answer.describe(), status, mayHaveArrived: false };
+  const mayHaveArrived = isOfGateway(status);
+  const failure = { error: await answer.describe(), status, mayHaveArrived };
   if (!mayChange(status)) return { kind: 'refused', ...failure };
   const waitMs = retryAfterMs ?? (status === 429 ? timing.rateLimitedMs : null);
   return { kind: 'failed', waitMs, ...failure };
@@ -150,6 +157,11 @@ function mayChange(status: number): boolean {
   return (
     status < 400 || status >= 500 || [408, 425, 429].includes(status) || isUnauthorized(status)
   );
+}
+
+/** Said by one that stands between, of a server that it has sent the request to and had no good answer from. */
+function isOfGateway(status: number): boolean {
+  return status === 502 || status === 504;
 }
 
 function isUnauthorized(status: number | null): boolean {

@@ -22,7 +22,7 @@ export type WorkerEvent =
   | { type: 'oversized'; id: string; bytes: number; limit: number }
   /** What the handler threw, for the log: the caller gets its message alone. */
   | { type: 'handler-threw'; id: string; error: unknown }
-  /** `repeats`: tries after one that may have arrived. */
+  /** `repeats`: posts that left us after one that may have arrived. */
   | { type: 'delivered'; id: string; attempts: number; repeats: number; ms: number; bytes: number }
   /** `mayHaveArrived`: it may be that only the acknowledgement was lost, so the next try may repeat it. */
   | {

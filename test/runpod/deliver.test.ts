@@ -134,7 +134,7 @@ describe('delivering a result', () => {
     } satisfies Partial<RecordedRequest>);
   });
 
-  it.each([500, 502, 503, 504, 408, 425, 429, 302, 401, 403] as const)(
+  it.each([500, 503, 408, 425, 429, 302, 401, 403] as const)(
     'is tried again after %i, with the same body, and not after it was accepted',
     async (status) => {
       const { posts, counts } = await deliverThrough(status, status, status);
@@ -143,6 +143,25 @@ describe('delivering a result', () => {
       expect(counts).toMatchObject({ delivered: 1, repeats: 0, dropped: 0 });
     },
   );
+
+  it.each([502, 504] as const)(
+    'is tried again after %i, which may be said of a result that has arrived',
+    async (status) => {
+      const { counts, of } = await deliverThrough(status);
+      expect(counts).toMatchObject({ delivered: 1, repeats: 1 });
+      expect(of('delivery-retried')).toMatchObject([{ mayHaveArrived: true }]);
+    },
+  );
+
+  it('counts every post after one that may have arrived as a repeat', async () => {
+    const { counts } = await deliverThrough('drop-before', 'drop-before', 503, 503);
+    expect(counts).toMatchObject({ delivered: 1, repeats: 4 });
+  });
+
+  it('says also long after that it may have arrived', async () => {
+    const { of } = await deliverThrough('drop-after', 503, 503, 404);
+    expect(of('dropped')).toMatchObject([{ attempts: 4, repeats: 3, mayHaveArrived: true }]);
+  });
 
   it('goes on far beyond three tries', async () => {
     const { posts, counts } = await deliverThrough(...Array<number>(40).fill(500));

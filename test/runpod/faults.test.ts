@@ -95,8 +95,11 @@ describe.each([1, 2, 3])('200 jobs with faults, seed %i', (seed) => {
       const repeats = of('delivered')
         .filter((event) => event.id === id)
         .map((event) => event.repeats);
-      const drops = posts.filter(({ status }) => status === 'drop');
-      expect(repeats.reduce((sum, more) => sum + more)).toBe(drops.length);
+      // All that followed the first that may have arrived; the second delivery had no faults.
+      const first = posts.slice(0, posts.length - (times - 1));
+      const drop = first.findIndex(({ status }) => status === 'drop');
+      const after = drop < 0 ? 0 : first.length - 1 - drop;
+      expect(repeats.reduce((sum, more) => sum + more)).toBe(after);
     }
     expect(counts).toMatchObject({
       taken: JOBS + again.length,
