@@ -48,8 +48,11 @@ export type WorkerEvent =
     }
   /** A result that a former worker has left goes out now; it may have arrived already. `worker`: who made it. */
   | { type: 'recovered'; id: string; worker: string; ageMs: number; bytes: number }
-  /** A result that a former worker has left is lost: the platform would take it no more. */
-  | { type: 'expired'; id: string; worker: string; ageMs: number }
+  /**
+   * A result that a former worker has left is let go: the platform would take it no more. It is lost, unless that worker
+   * had delivered it: `mayHaveArrived`, for nobody can know.
+   */
+  | { type: 'expired'; id: string; worker: string; ageMs: number; mayHaveArrived: true }
   /** A result is in memory alone until it is delivered. */
   | { type: 'keep-failed'; id: string; error: string }
   /** A result that is done with is still kept: it may be delivered again. */

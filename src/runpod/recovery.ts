@@ -109,7 +109,7 @@ export class Recovery {
 
   async #expire({ jobId, workerId, ageMs }: Owed): Promise<void> {
     const { observer, outbox } = this.#options;
-    observer({ type: 'expired', id: jobId, worker: workerId, ageMs });
+    observer({ type: 'expired', id: jobId, worker: workerId, ageMs, mayHaveArrived: true });
     await outbox.forget(jobId);
   }
 }

@@ -1,6 +1,8 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
+import { BoundedOutbox } from '../../src/runpod/bounded-outbox.ts';
+import type { WorkerEvent } from '../../src/runpod/events.ts';
 import type { Timing } from '../../src/runpod/options.ts';
 import type { Kept, Outbox, Owed } from '../../src/runpod/outbox.ts';
 import type { StandInPlatform } from './platform.ts';
@@ -58,6 +60,11 @@ class Shelf implements Outbox {
     this.calls.push(call);
     this.onCall(call);
   }
+}
+
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc');
+  runInNewContext('gc')();
 }
 
 const always = (status: number) => Array<number>(100_000).fill(status);
@@ -140,8 +147,6 @@ describe('a result, with an outbox', () => {
   });
 
   it('is not in memory twice while it waits to be delivered', async () => {
-    setFlagsFromString('--expose-gc');
-    const collectGarbage = runInNewContext('gc') as () => void;
     const outputs: WeakRef<object>[] = [];
     const { platform, of } = await startRig({
       outbox: { keep: async () => {}, forget: async () => {}, owed: async () => [] },
@@ -193,6 +198,47 @@ describe('a result, with an outbox', () => {
     expect(of('recover-failed')).toEqual([
       { type: 'recover-failed', id: null, error: 'Error: read-only file system' },
     ]);
+  });
+
+  it('is forgotten in the end, also when that was refused because too many calls hung', async () => {
+    const outbox = new Shelf().leave({ jobId: 'first', output: 1 });
+    const hangs = Promise.withResolvers<void>();
+    outbox.keep = () => hangs.promise;
+    const told: WorkerEvent[] = [];
+    const bounded = new BoundedOutbox(outbox, 20, (event) => told.push(event));
+    await Promise.all(Array.from({ length: 16 }, (_, n) => bounded.keep(`job-${n}`, 1)));
+    await bounded.forget('first');
+    await bounded.forget('again');
+    expect(told.slice(16)).toMatchObject([
+      { type: 'forget-failed', id: 'first', error: 'Error: 16 calls before it hang' },
+      { type: 'forget-failed', id: 'again' },
+    ]);
+    expect(outbox.calls).toEqual([]);
+    // What is kept anew meanwhile is not to be forgotten.
+    await bounded.keep('again', 2);
+    hangs.resolve();
+    await expect.poll(() => outbox.calls).toEqual(['forget first']);
+    expect(told).toHaveLength(19);
+  });
+
+  it('is not held in memory by calls that hang', async () => {
+    const hanging: Promise<void>[] = [];
+    const hangs = () => {
+      const call = new Promise<void>(() => {});
+      hanging.push(call);
+      return call;
+    };
+    const outbox = { keep: hangs, forget: hangs, owed: async () => [] };
+    const bounded = new BoundedOutbox(outbox, 20, () => {});
+    const refs: WeakRef<object>[] = [];
+    const keep = (id: string) => {
+      const output = { image: 'large' };
+      refs.push(new WeakRef(output));
+      return bounded.keep(id, output);
+    };
+    await Promise.all(['a', 'b', 'c'].map(keep));
+    collectGarbage();
+    expect([hanging.length, refs.map((ref) => ref.deref())]).toEqual([3, Array(3).fill(undefined)]);
   });
 
   it('waits for an outbox that hangs only until it is clear that it does', async () => {
@@ -274,7 +320,7 @@ describe('a result of a former worker', () => {
     await platform.until(() => platform.accepted.size === 1);
     expect((await end()).counts).toMatchObject({ recovered: 1, expired: 1, delivered: 1 });
     expect(of('expired')).toEqual([
-      { type: 'expired', id: 'old', worker: 'gone', ageMs: 30 * 60_000 },
+      { type: 'expired', id: 'old', worker: 'gone', ageMs: 30 * 60_000, mayHaveArrived: true },
     ]);
     expect([platform.results('old'), outbox.left.size]).toEqual([[], 0]);
   });
