@@ -52,7 +52,7 @@ export class Recovery {
     if (stopping.aborted) return;
     for (const owed of await outbox.owed()) {
       if (stopping.aborted || jobs.size >= MAX_JOBS) return;
-      if (jobs.get(owed.jobId)) continue; // it is in hand, and forgotten with that
+      if (jobs.get(owed.jobId)) continue; // it is in hand, and forgotten with that, unless that is abandoned
       if (owed.ageMs < timing.deliverMs) this.#begin(owed);
       else await this.#expire(owed);
     }

@@ -50,6 +50,7 @@ export class RunningJob {
   #toKeep: { output: unknown } | null = null;
   readonly #since = performance.now();
   #delivering = false;
+  #isStopped = false;
 
   constructor(job: Job, options: JobOptions) {
     this.id = job.id;
@@ -81,6 +82,7 @@ export class RunningJob {
   /** The platform has stopped it. */
   stop(): void {
     if (!this.isWanted) return;
+    this.#isStopped = true;
     this.#observe({ type: 'stopped', id: this.id, during: this.#delivering ? 'delivery' : 'run' });
     this.#unwanted.abort();
     this.#abort.abort(new JobStopped('stopped', REASONS.stopped));
@@ -105,13 +107,19 @@ export class RunningJob {
   async run(): Promise<Result | null> {
     const job = this.#job;
     this.#job = null;
-    if (!job || !this.isWanted) return null;
+    if (!job || !this.isWanted) return await this.#letGo();
     const since = performance.now();
     const stopClock = this.#limitTime(job);
     const result = await Promise.race([this.#handle(job), this.#left.promise]);
     stopClock();
-    if (result === null || !this.isWanted) return null;
+    if (result === null || !this.isWanted) return await this.#letGo();
     return this.#finish(result, performance.now() - since);
+  }
+
+  /** What a former worker has made for a job that the platform has stopped is not wanted either. */
+  async #letGo(): Promise<null> {
+    if (this.#isStopped) await this.#options.outbox?.forget(this.id);
+    return null;
   }
 
   /** Gives it up without a run. @returns what to deliver. */
@@ -152,13 +160,17 @@ export class RunningJob {
       this.#observe({ type: kind, id: this.id, ms, bytes, ...how });
     } else if (delivered.kind === 'dropped') {
       const { kind, status, ...how } = delivered;
-      this.#observe({ type: kind, id: this.id, bytes, ...how });
-      // The result cannot come, but its caller can know why.
-      if (status === PAYLOAD_TOO_LARGE) {
-        await this.#deliver(resultOf(failure(tooLarge(bytes, null))).body);
-      }
+      const untold = status === PAYLOAD_TOO_LARGE && (await this.#tellTooLarge(bytes));
+      const error = untold ? `${how.error}; nor can its caller be told: ${untold}` : how.error;
+      this.#observe({ type: kind, id: this.id, bytes, ...how, error });
     }
     return delivered;
+  }
+
+  /** The result cannot come, but its caller can know why. @returns why not, or null. */
+  async #tellTooLarge(bytes: number): Promise<string | null> {
+    const told = await this.#deliver(resultOf(failure(tooLarge(bytes, null))).body);
+    return told.kind === 'dropped' ? told.error : null;
   }
 
   /** It is over. */

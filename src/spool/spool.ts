@@ -4,7 +4,7 @@ import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { type Owner, thisProcess } from '../provision/owner.ts';
 import type { Kept, Outbox, Owed } from '../runpod/outbox.ts';
-import { exists, openPlain, writeWhole } from '../storage/files.ts';
+import { exists, writeWhole } from '../storage/files.ts';
 import { folderBelow, isReal, outputFolder } from '../storage/folders.ts';
 import { safeFileName } from '../storage/names.ts';
 import { BEAT, beat, giveUp } from './beat.ts';
@@ -19,7 +19,7 @@ import {
   unlessGone,
 } from './contents.ts';
 import { byAge, type Found, readRecord } from './found.ts';
-import { linkPicture } from './picture.ts';
+import { flushPicture, linkPicture } from './picture.ts';
 import { MAX_RECORD_BYTES, outputOf, type ResultRecord, recordOf } from './record.ts';
 import { lifeName, takeInto, takeOverGone } from './takeover.ts';
 
@@ -214,9 +214,8 @@ export class Spool implements Outbox {
   /** A record that outlives a machine needs a picture that does. */
   async #flush(picture: string): Promise<void> {
     try {
-      const file = path.join(await outputFolder(this.#options.workspace), picture);
-      await using handle = await openPlain(file, Number.POSITIVE_INFINITY);
-      await handle.sync();
+      const outputs = await outputFolder(this.#options.workspace);
+      await flushPicture(path.join(outputs, picture));
     } catch (error) {
       this.#tell(error); // when it is read back, it is seen what it is
     }

@@ -40,7 +40,7 @@ export async function writeWhole(
 }
 
 /** A name is in its folder for good when that has been written. Where folders cannot be flushed, nobody can. */
-async function flushFolder(dir: string): Promise<void> {
+export async function flushFolder(dir: string): Promise<void> {
   const folder = await open(dir, 'r');
   try {
     await folder.sync();

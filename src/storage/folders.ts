@@ -1,5 +1,6 @@
 import { lstat, mkdir, realpath } from 'node:fs/promises';
 import path from 'node:path';
+import { flushFolder } from './files.ts';
 
 /** Where a workspace's pictures lie. */
 export const OUTPUTS = 'output_images';
@@ -13,14 +14,14 @@ export const OUTPUTS = 'output_images';
  */
 export async function outputFolder(workspace: string): Promise<string> {
   const dir = path.join(workspace, OUTPUTS);
-  await mkdir(dir, { recursive: true });
+  if (await mkdir(dir, { recursive: true })) await flushFolder(workspace);
   const [root, real] = await Promise.all([realpath(workspace), realpath(dir)]);
   if (real.startsWith(`${root}${path.sep}`)) return real;
   throw new Error(`${dir} leads to ${real}, which is outside of ${root}: nothing is done there`);
 }
 
 /**
- * A folder below another, made level by level, none of which is a link.
+ * A folder below another, made level by level, none of which is a link. What is made survives a loss of power.
  *
  * @param root without links.
  * @throws an error that names the level that is none of ours, or the system's.
@@ -31,13 +32,22 @@ export async function folderBelow(root: string, ...names: string[]): Promise<str
   let level = root;
   for (const name of names) {
     level = path.join(level, name);
-    await mkdir(level).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST') throw error;
-    });
+    if (await makeFolder(level)) await flushFolder(path.dirname(level));
     if ((await lstat(level)).isDirectory()) continue;
     throw new Error(`${level} is no folder of ours, but a link or a file: remove it`);
   }
   return dir;
+}
+
+/** @returns false when there is something already. */
+async function makeFolder(dir: string): Promise<boolean> {
+  try {
+    await mkdir(dir);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
 }
 
 /**

@@ -101,6 +101,16 @@ describe('the size of a result', () => {
   });
 });
 
+describe('a result that the platform finds too large', () => {
+  it('is said to be lost without a word to its caller when the error is refused too', async () => {
+    const { of, counts, posts } = await deliverThrough(413, 400);
+    expect([posts.length, counts.dropped]).toEqual([2, 1]);
+    expect(of('dropped')[0]?.error).toMatch(
+      /answered 413.*nor can its caller be told.*answered 400/,
+    );
+  });
+});
+
 /** The posts for job `a` when the platform answers it so. */
 async function deliverThrough(...faults: Fault[]) {
   const rig = await startRig({

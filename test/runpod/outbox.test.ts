@@ -349,6 +349,25 @@ describe('a result of a former worker', () => {
     await expect.poll(() => outbox.left.size).toBe(0);
   });
 
+  it('is forgotten when its job was handed out again, and stopped', async () => {
+    const outbox = new Shelf();
+    const { handler, started, release } = heldHandler();
+    const { platform, of, end } = await startRig({
+      outbox,
+      handler,
+      timing: LOOKING,
+      prepare: (it) => it.queue(job('a')),
+    });
+    await platform.until(() => started.length === 1);
+    outbox.leave({ jobId: 'a', output: 'of a worker that is gone now' });
+    platform.stop('a');
+    await platform.until(() => of('stopped').length === 1);
+    release('a');
+    await expect.poll(() => outbox.calls).toEqual(['forget a']);
+    await end();
+    expect([outbox.left.size, platform.requestsTo('job-done')]).toEqual([0, []]);
+  });
+
   it('is tried again when it cannot be read', async () => {
     const outbox = new Shelf().leave({ jobId: 'a', output: 1 });
     const owed = outbox.owed.bind(outbox);
