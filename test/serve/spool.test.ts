@@ -263,6 +263,7 @@ describe('the limits of the folder of pictures', () => {
     );
     await platform.until(() => postsOf(platform, 'owed').length > 0);
     await platform.until(() => platform.results('done').length === 1);
+    await expect.poll(() => records(spool)).not.toContain('done.json');
     await first.kill();
     for (const name of ['done.png', 'owed.png']) await age(path.join(outputs, name), 120);
     const env = { LOTUS_OUTPUT_MAX_AGE: '60', LOTUS_LOG_LEVEL: 'info' };
