@@ -4,27 +4,23 @@ import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { type Owner, thisProcess } from '../provision/owner.ts';
 import type { Kept, Outbox, Owed } from '../runpod/outbox.ts';
-import { exists, writeWhole } from '../storage/files.ts';
-import { folderBelow, isReal, outputFolder } from '../storage/folders.ts';
+import { writeWhole } from '../storage/files.ts';
+import { isReal, outputFolder } from '../storage/folders.ts';
 import { safeFileName } from '../storage/names.ts';
-import { BEAT, beat, giveUp } from './beat.ts';
 import {
   contentsOf,
   pictureBeside,
   RECORD,
   remove,
-  removeFolder,
   removeIfEmpty,
   removeRecord,
   unlessGone,
 } from './contents.ts';
 import { byAge, type Found, readRecord } from './found.ts';
+import { OwnFolder } from './own-folder.ts';
 import { flushPicture, linkPicture } from './picture.ts';
 import { MAX_RECORD_BYTES, outputOf, type ResultRecord, recordOf } from './record.ts';
-import { lifeName, takeInto, takeOverGone } from './takeover.ts';
-
-/** In the folder of pictures. */
-export const SPOOL = '.spool';
+import { takeInto, takeOverGone } from './takeover.ts';
 
 /** As many as are delivered at once; what is beyond them is found when these are gone. */
 const MAX_OWED = 100;
@@ -73,8 +69,7 @@ export class Spool implements Outbox {
   readonly #options: SpoolOptions;
   readonly #timing: SpoolTiming;
   readonly #owner: Owner;
-  readonly #life: string;
-  readonly #beating: NodeJS.Timeout;
+  readonly #folder: OwnFolder;
   /** Names of records that our own worker has made and is delivering. */
   readonly #inHand = new Set<string>();
   /** Names of those that are done with and could not be removed. */
@@ -85,15 +80,17 @@ export class Spool implements Outbox {
   readonly #later = new Set<string>();
   readonly #told = new Set<string>();
   #looking: Promise<readonly Owed[]> | null = null;
-  #isBeating = false;
 
   constructor(options: SpoolOptions) {
     this.#options = options;
     this.#timing = { ...TIMING, ...options.timing };
     this.#owner = options.owner ?? thisProcess();
-    this.#life = lifeName(options.workerId);
-    this.#beating = setInterval(() => void this.#beatAgain(), this.#timing.beat);
-    this.#beating.unref();
+    this.#folder = new OwnFolder({
+      ...options,
+      owner: this.#owner,
+      beatMs: this.#timing.beat,
+      tell: (error) => this.#tell(error),
+    });
   }
 
   keep(result: Kept): Promise<void> {
@@ -134,8 +131,8 @@ export class Spool implements Outbox {
   }
 
   async #lookForOwed(): Promise<readonly Owed[]> {
-    const own = await this.#ownFolder();
-    const now = await beat(own, this.#owner);
+    const own = await this.#folder.make();
+    const now = await this.#folder.beat(own);
     const errors = await takeOverGone(own, {
       workerId: this.#options.workerId,
       owner: this.#owner,
@@ -156,40 +153,17 @@ export class Spool implements Outbox {
 
   /** Ends. What is still owed is left to whoever comes next, at once. */
   async close(): Promise<void> {
-    clearInterval(this.#beating);
     try {
-      const own = await this.#ownPath();
-      if (!(await isReal(own))) return;
-      await this.#records(own, await beat(own, this.#owner));
-      await removeIfEmpty(own);
-      const endpoint = path.dirname(own);
-      if (await exists(own)) await giveUp(own);
-      else if (await removeFolder(endpoint)) await removeFolder(path.dirname(endpoint));
+      await this.#folder.close((own, now) => this.#records(own, now));
     } catch (error) {
       this.#tell(error);
     }
   }
 
-  /** Where our folder is, or would be. */
-  async #ownPath(): Promise<string> {
-    return path.join(await outputFolder(this.#options.workspace), ...this.#names);
-  }
-
-  /** It is made where it is missing, also when it was taken over. */
-  async #ownFolder(): Promise<string> {
-    const own = await folderBelow(await outputFolder(this.#options.workspace), ...this.#names);
-    if (!(await exists(path.join(own, BEAT)))) await beat(own, this.#owner);
-    return own;
-  }
-
-  get #names(): string[] {
-    return [SPOOL, this.#options.endpoint, this.#life];
-  }
-
   async #write(write: ToWrite, isAgain = false): Promise<void> {
     const { name, text, picture } = write;
     try {
-      const file = path.join(await this.#ownFolder(), name);
+      const file = path.join(await this.#folder.make(), name);
       await this.#setBeside(file, picture);
       await writeWhole(file, text, { durable: true });
     } catch (error) {
@@ -222,7 +196,7 @@ export class Spool implements Outbox {
   }
 
   async #removeEverywhere(name: string): Promise<void> {
-    for (const folder of [await this.#ownPath(), ...this.#taken]) {
+    for (const folder of [await this.#folder.path(), ...this.#taken]) {
       if (await isReal(folder)) await removeRecord(path.join(folder, name));
     }
   }
@@ -285,18 +259,6 @@ export class Spool implements Outbox {
     if (code !== undefined && code !== 'ELOOP') return this.#tell(error);
     this.#options.log.error({ file, error: messageOf(error) }, 'a kept result is damaged: removed');
     await removeRecord(file).catch((failure) => this.#tell(failure));
-  }
-
-  async #beatAgain(): Promise<void> {
-    if (this.#isBeating) return; // the volume does not answer
-    this.#isBeating = true;
-    try {
-      await beat(await this.#ownFolder(), this.#owner);
-    } catch (error) {
-      this.#tell(error);
-    } finally {
-      this.#isBeating = false;
-    }
   }
 
   /** What lasts is told once. */

@@ -5,7 +5,9 @@ import { isHalfWritten } from '../storage/files.ts';
 import { isReal } from '../storage/folders.ts';
 import { BEAT } from './beat.ts';
 import { isFarFrom, isPicture, RECORD, remove, removeFolder, unlessGone } from './contents.ts';
-import { SPOOL } from './spool.ts';
+
+/** In the folder of pictures. */
+export const SPOOL = '.spool';
 
 /** Endpoint, worker, taken over, and once more where the taker died over it. */
 const MAX_DEPTH = 5;
