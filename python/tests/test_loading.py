@@ -12,6 +12,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from lotus_worker import parts
 from lotus_worker.errors import WorkerError
 from lotus_worker.loading import (
     find_checkpoint,
@@ -312,7 +313,7 @@ def test_code_in_a_checkpoint_is_refused_and_never_run(checkpoint, tmp_path, par
 
 
 @pytest.mark.parametrize(
-    "parts",
+    "changed",
     [
         {"unet": ["os", "system"]},
         {"unet": ["diffusers", "DiffusionPipeline"]},
@@ -321,14 +322,70 @@ def test_code_in_a_checkpoint_is_refused_and_never_run(checkpoint, tmp_path, par
         {"unet": ["diffusers"]},
         {"unet": [None, "UNet2DConditionModel"]},
         {"unet": [["diffusers"], "UNet2DConditionModel"]},
+        {"unet": "xY"},
+        {"unet": {"x": 1, "Y": 2}},
+        {"unet": {"diffusers": 1, "UNet2DConditionModel": 2}},
+        {"unet": None},
+        {"unet": []},
+        {"scheduler": [None, "DDIMScheduler"]},
+        {"safety_checker": "xY"},
         {"more": ["diffusers", "UNet2DConditionModel"]},
+        {"more": [None, None]},
     ],
     ids=str,
 )
-def test_parts_by_other_classes_than_lotus_ones_are_refused_by_name(checkpoint, parts):
-    change_index(checkpoint, **parts)
-    (part,) = parts
+def test_parts_by_other_classes_than_lotus_ones_are_refused_by_name(checkpoint, changed):
+    change_index(checkpoint, **changed)
+    (part,) = changed
     with refused("incompatible_model", f"{checkpoint} has a part {part} of "):
+        load_folder(checkpoint)
+
+
+@pytest.mark.parametrize("kind", ["xY", {"x": 1, "Y": 2}], ids=str)
+def test_a_part_that_is_no_list_is_refused_and_its_file_never_run(checkpoint, tmp_path, kind):
+    mark = leave_a_mark(checkpoint, tmp_path, "x", "unet")
+    change_index(checkpoint, unet=kind)
+    with refused("incompatible_model", f"{checkpoint} has a part unet of .*, no module and class"):
+        load_folder(checkpoint)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("place", ["None.py", "unet/x.py", "more/.hidden/deep/x.py", "vae/X.PY"])
+def test_code_anywhere_in_a_checkpoint_is_refused_and_never_run(checkpoint, tmp_path, place):
+    mark = tmp_path / "imported"
+    file = checkpoint / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"open({str(mark)!r}, 'w')")
+    with refused("incompatible_model", f"{checkpoint} brings its own code, {place}"):
+        load_folder(checkpoint)
+    assert not mark.exists()
+
+
+def test_code_that_a_checkpoint_links_to_is_refused_and_never_run(checkpoint, tmp_path):
+    mark = leave_a_mark(tmp_path, tmp_path, "elsewhere", ".")
+    (checkpoint / "None.py").symlink_to(tmp_path / "elsewhere.py")
+    with refused("incompatible_model", f"{checkpoint} brings its own code, None.py"):
+        load_folder(checkpoint)
+    assert not mark.exists()
+
+
+def test_code_in_a_part_whose_folder_is_a_link_is_refused_and_never_run(checkpoint, tmp_path):
+    mark = leave_a_mark(checkpoint, tmp_path, "diffusers", "unet")
+    (checkpoint / "unet").rename(tmp_path / "unet")
+    (checkpoint / "unet").symlink_to(tmp_path / "unet")
+    with refused("incompatible_model", f"{checkpoint} brings its own code, unet/diffusers.py"):
+        load_folder(checkpoint)
+    assert not mark.exists()
+
+
+def test_links_of_folders_in_a_circle_are_not_followed(checkpoint):
+    (checkpoint / "unet" / "again").symlink_to(checkpoint)
+    assert load_folder(checkpoint).pipeline.text_encoder is None
+
+
+def test_a_folder_of_more_than_a_checkpoint_is_refused(checkpoint, monkeypatch):
+    monkeypatch.setattr(parts, "MAX_ENTRIES", 10)
+    with refused("incompatible_model", "more than 10 files"):
         load_folder(checkpoint)
 
 
@@ -343,14 +400,13 @@ def test_a_pipeline_class_of_the_checkpoints_own_is_never_run(checkpoint, tmp_pa
 
 
 @pytest.mark.parametrize("part", ["unet", "text_encoder", "tokenizer"])
-def test_an_auto_map_is_never_followed(checkpoint, tmp_path, part):
-    mark = leave_a_mark(checkpoint, tmp_path, "mine", part)
+def test_an_auto_map_is_never_followed(checkpoint, part):
     name = "tokenizer_config.json" if part == "tokenizer" else "config.json"
     config = checkpoint / part / name
     classes = dict.fromkeys(("AutoConfig", "AutoModel", "AutoTokenizer"), "mine.Mine")
     config.write_text(json.dumps(json.loads(config.read_text()) | {"auto_map": classes}))
+    # What is followed would be missed.
     assert load_folder(checkpoint).pipeline.text_encoder is None
-    assert not mark.exists()
 
 
 def test_pickles_beside_the_weights_are_never_opened(checkpoint, tmp_path):
