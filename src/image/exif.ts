@@ -5,6 +5,9 @@ const ORIENTATION = 0x0112;
 const SHORT = 3;
 const ENTRY_BYTES = 12;
 
+/** The bytes of a whole number, by its type. Orientation is a SHORT; some programs write another, and readers take it. */
+const NUMBER_BYTES: Readonly<Record<number, 1 | 2 | 4>> = { 1: 1, [SHORT]: 2, 4: 4 };
+
 /** As the camera saw it. */
 export const UPRIGHT = 1;
 
@@ -17,7 +20,7 @@ export const UPRIGHT = 1;
 export function readOrientation(tiff: Buffer): number {
   const order = tiff.toString('latin1', 0, 4);
   if (order !== 'II*\0' && order !== 'MM\0*') return UPRIGHT;
-  const number = (at: number, bytes: 2 | 4) => {
+  const number = (at: number, bytes: 1 | 2 | 4) => {
     if (at + bytes > tiff.length) return 0;
     return order === 'II*\0' ? tiff.readUIntLE(at, bytes) : tiff.readUIntBE(at, bytes);
   };
@@ -26,8 +29,9 @@ export function readOrientation(tiff: Buffer): number {
   for (let i = 0; i < number(directory, 2); i += 1) {
     const entry = first + i * ENTRY_BYTES;
     if (number(entry, 2) !== ORIENTATION) continue;
-    const value = number(entry + 8, 2);
-    return number(entry + 2, 2) === SHORT && value >= 1 && value <= 8 ? value : UPRIGHT;
+    const bytes = NUMBER_BYTES[number(entry + 2, 2)];
+    const value = bytes === undefined ? UPRIGHT : number(entry + 8, bytes);
+    return value >= 1 && value <= 8 ? value : UPRIGHT;
   }
   return UPRIGHT;
 }
