@@ -22,6 +22,21 @@ const PROFILE = Buffer.from('ICC_PROFILE\0', 'latin1');
  */
 const MAX_SCANS = 100;
 
+/** 4096 x 4096 pixels. */
+const LARGEST = 2 ** 24;
+
+/**
+ * Samples that all scans together may go over: the pixels, times the components of each scan. Encoders' own scripts
+ * make 14 of the pixels in colour, 24 in CMYK; this is 100 of 4096 x 4096, which take about 0.6 s where they are empty.
+ */
+const MAX_SCANNED = 100 * LARGEST;
+
+/**
+ * The same of arithmetic coding, whose empty scans take ten times as long: 16 of 4096 x 4096, 1.3 s. Pillow
+ * reads it, so we do.
+ */
+const MAX_SCANNED_ARITHMETIC = 16 * LARGEST;
+
 /** Segments that are kept: tables, frame and scans. A profile may have 255. */
 const MAX_SEGMENTS = 1_000;
 
@@ -33,6 +48,12 @@ interface Segment {
   readonly body: Buffer;
 }
 
+interface Frame extends Pick<Bare, 'width' | 'height'> {
+  readonly isArithmetic: boolean;
+}
+
+const NOTHING = Buffer.alloc(0);
+
 /**
  * Take the first picture of a JPEG out of its file.
  *
@@ -40,9 +61,10 @@ interface Segment {
  */
 export function bareJpeg(bytes: Buffer): Bare {
   const kept: Buffer[] = [bytes.subarray(0, 2)];
-  let size: Pick<Bare, 'width' | 'height'> | null = null;
+  let frame: Frame | null = null;
   let exif: Buffer | null = null;
   let scans = 0;
+  let scanned = 0;
   let profileBytes = 0;
   for (const { marker, whole, body } of bounded(segments(bytes))) {
     if (marker === APP1 && exif === null && startsWith(body, EXIF)) {
@@ -51,20 +73,26 @@ export function bareJpeg(bytes: Buffer): Bare {
     }
     if (!isNeeded(marker, body)) continue;
     if (marker === APP2) profileBytes += body.length;
-    if (marker === SOS) scans += 1;
-    if (isFrame(marker)) size ??= sizeOf(body);
+    if (isFrame(marker)) frame ??= readFrame(marker, body);
+    if (marker === SOS) {
+      scans += 1;
+      // One before the frame is refused by every decoder.
+      if (frame !== null) scanned += pixelsOf(frame) * (body[0] ?? 0);
+    }
     kept.push(whole);
     if (profileBytes > MAX_PROFILE_BYTES) throw profileTooLarge();
     if (scans > MAX_SCANS) throw tooMany('scans', MAX_SCANS);
+    if (frame !== null) admitWork(frame, scanned);
     if (kept.length > MAX_SEGMENTS) throw tooMany('segments', MAX_SEGMENTS);
   }
-  if (size === null) throw new Error('it has no frame header');
-  return { bytes: Buffer.concat(kept), ...size };
+  if (frame === null) throw new Error('it has no frame header');
+  return { bytes: Buffer.concat(kept), width: frame.width, height: frame.height };
 }
 
 /** Go over a JPEG's segments as a decoder does: what lies between two of them is skipped. */
 function* segments(bytes: Buffer): Generator<Segment> {
   let at = 2;
+  let hasScan = false;
   while (true) {
     at = bytes.indexOf(0xff, at);
     if (at === -1) return;
@@ -73,15 +101,25 @@ function* segments(bytes: Buffer): Generator<Segment> {
     if (marker === undefined) return;
     const start = at - 1;
     at += 1;
-    if (marker === 0 || isRestart(marker)) continue;
-    if (marker === SOI) throw new Error('another image begins inside of it');
+    const alone = { marker, whole: bytes.subarray(start, at), body: NOTHING };
+    if (marker === 0 || isRestart(marker)) {
+      yield alone; // out of place and not needed, but counted
+      continue;
+    }
     if (marker === EOI) {
-      yield { marker, whole: bytes.subarray(start, at), body: Buffer.alloc(0) };
+      yield alone;
       return;
     }
-    if (at + 2 > bytes.length) return;
-    const length = bytes.readUInt16BE(at);
-    if (length < 2) throw new Error(`it has a segment of ${length} bytes`);
+    if (marker !== SOI && at + 2 > bytes.length) return;
+    const length = marker === SOI ? 0 : bytes.readUInt16BE(at);
+    if (length < 2) {
+      if (!hasScan && marker === SOI) throw new Error('another image begins inside of it');
+      if (!hasScan) throw new Error(`it has a segment of ${length} bytes`);
+      // Whether the picture was whole until here, the decoder says, by this very marker. It gets no more.
+      yield { ...alone, marker: EOI };
+      return;
+    }
+    hasScan ||= marker === SOS;
     const end = at + length;
     const next = marker === SOS ? endOfScan(bytes, end) : end;
     yield { marker, whole: bytes.subarray(start, next), body: bytes.subarray(at + 2, end) };
@@ -112,12 +150,29 @@ function isFrame(marker: number): boolean {
 function isNeeded(marker: number, body: Buffer): boolean {
   if (marker === APP2) return startsWith(body, PROFILE);
   if (marker === JFIF || marker === ADOBE) return true;
-  return marker >= 0xc0 && marker < 0xe0; // tables, frame, scans, end
+  return marker >= 0xc0 && marker < 0xe0 && !isRestart(marker); // tables, frame, scans, end
 }
 
-function sizeOf(frame: Buffer): Pick<Bare, 'width' | 'height'> {
-  if (frame.length < 5) throw new Error('its frame header is cut off');
-  return { height: frame.readUInt16BE(1), width: frame.readUInt16BE(3) };
+function readFrame(marker: number, body: Buffer): Frame {
+  if (body.length < 5) throw new Error('its frame header is cut off');
+  const isArithmetic = marker >= 0xc9;
+  return { height: body.readUInt16BE(1), width: body.readUInt16BE(3), isArithmetic };
+}
+
+/** What is larger than the largest is refused for that. */
+function pixelsOf({ width, height }: Frame): number {
+  return Math.min(width * height, LARGEST);
+}
+
+/** @throws LotusError `invalid_image` when the scans together go over too much. */
+function admitWork({ isArithmetic }: Frame, scanned: number): void {
+  const most = isArithmetic ? MAX_SCANNED_ARITHMETIC : MAX_SCANNED;
+  if (scanned <= most) return;
+  const coding = isArithmetic ? ' in arithmetic coding' : '';
+  throw new LotusError(
+    'invalid_image',
+    `The JPEG image has scans of more than ${most} samples${coding}. Save it again with an ordinary encoder.`,
+  );
 }
 
 function orientationSegment(orientation: number): Buffer[] {

@@ -66,3 +66,37 @@ export function makeProgressive(width: number, height: number, scans: number): B
   }
   return Buffer.concat([...parts, EOI]);
 }
+
+/**
+ * A progressive JPEG in arithmetic coding, legal in every scan, with next to nothing in any: its decoder takes what is
+ * missing for zeros, and decides as much for them. The first scan is of all components, the others of one.
+ *
+ * @param scans at most 1 + 14 for each component.
+ */
+export function makeArithmetic(
+  width: number,
+  height: number,
+  components: number,
+  scans: number,
+): Buffer {
+  const numbers = Array.from({ length: components }, (_, i) => i + 1);
+  const frame = Buffer.from([8, 0, 0, 0, 0, components, ...numbers.flatMap((n) => [n, 0x11, 0])]);
+  frame.writeUInt16BE(height, 1);
+  frame.writeUInt16BE(width, 3);
+  const scan = (of: readonly number[], from: number, to: number, high: number, low: number) => {
+    const which = of.flatMap((n) => [n, 0]);
+    const header = segment(0xda, Buffer.from([of.length, ...which, from, to, (high << 4) | low]));
+    return Buffer.concat([header, Buffer.alloc(16)]);
+  };
+  const details = numbers.flatMap((n) =>
+    Array.from({ length: 14 }, (_, i) => scan([n], 1, 63, i === 0 ? 0 : 14 - i, 13 - i)),
+  );
+  return Buffer.concat([
+    SOI,
+    segment(0xdb, Buffer.concat([Buffer.alloc(1), Buffer.alloc(64, 1)])),
+    segment(0xca, frame),
+    scan(numbers, 0, 0, 0, 13),
+    ...details.slice(0, scans - 1),
+    EOI,
+  ]);
+}

@@ -1,6 +1,13 @@
 import { deflateSync } from 'node:zlib';
 import { makeHeavy, makeLoop } from '../exif.ts';
-import { exifSegment, makeProgressive, profileSegment, segment, withSegments } from '../jpeg.ts';
+import {
+  exifSegment,
+  makeArithmetic,
+  makeProgressive,
+  profileSegment,
+  segment,
+  withSegments,
+} from '../jpeg.ts';
 import { chunk, GREY, makePng, profileChunk, withChunks } from '../png.ts';
 import { canvas, EXIF, imageOf, makeAnimation, makeWebp, riffChunk } from '../webp.ts';
 import { all, dot, type ImageCase, jpeg, text } from './sources.ts';
@@ -16,6 +23,11 @@ const repeated = (part: Buffer, times: number) => Buffer.alloc(part.length * tim
 export const BOMBS: readonly ImageCase[] = [
   ...all('invalid_image', {
     'a JPEG of 4096 x 4096 with 800 scans': makeProgressive(4096, 4096, 800),
+    'a JPEG of 4096 x 4096 in 57 scans of arithmetic coding': makeArithmetic(4096, 4096, 4, 57),
+    'a JPEG with 2 million markers out of place': withSegments(
+      jpeg,
+      repeated(Buffer.from([0xff, 0]), 2_000_000),
+    ),
     'a JPEG with a profile of 5 MB': withSegments(jpeg, ...profileOf5MB),
     'a JPEG with 200000 application segments': withSegments(jpeg, repeated(segment(0xe1), 200_000)),
     'a JPEG with 2000 tables': withSegments(jpeg, repeated(segment(0xdd, Buffer.alloc(2)), 2_000)),
@@ -32,6 +44,7 @@ export const BOMBS: readonly ImageCase[] = [
   }),
   ...all(null, {
     'a JPEG of 4096 x 4096 with 100 scans': makeProgressive(4096, 4096, 100),
+    'a JPEG of 4096 x 4096 in 13 scans of arithmetic coding': makeArithmetic(4096, 4096, 4, 13),
     'a JPEG with heavy EXIF': withSegments(jpeg, exifSegment(makeHeavy(65_000))),
     'a JPEG with EXIF in a loop': withSegments(jpeg, exifSegment(makeLoop())),
     'a JPEG with 50000 application segments': withSegments(jpeg, repeated(segment(0xe1), 50_000)),
