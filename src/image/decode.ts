@@ -2,6 +2,7 @@ import { cancelled, LotusError, messageOf } from '../errors.ts';
 import type { Bare } from './bare.ts';
 import { bareJpeg } from './jpeg.ts';
 import { sharp } from './libvips.ts';
+import { Places } from './places.ts';
 import { barePng } from './png.ts';
 import { type ImageKind, sniff } from './sniff.ts';
 import { bareWebp } from './webp.ts';
@@ -17,6 +18,13 @@ export const MAX_EDGE = 65_535;
  * nobody has thought of.
  */
 const TIME_LIMIT_S = 30;
+
+/**
+ * Images that libvips works on at a time, those that nobody waits for any more among them: libuv has as many threads.
+ * The largest image takes up to 220 MB.
+ */
+const AT_A_TIME = 4;
+const places = new Places(AT_A_TIME);
 
 const BARE: Readonly<Record<ImageKind, (bytes: Buffer) => Bare>> = {
   jpeg: bareJpeg,
@@ -37,7 +45,8 @@ export interface DecodedImage {
  * and embedded colour profiles are converted to sRGB. Alpha is dropped, not blended, as upstream does.
  * Of an animation the first frame is taken.
  *
- * @param signal aborts the wait. libvips cannot be stopped: it finishes unheard, or at the time limit.
+ * @param signal aborts the wait. libvips cannot be stopped: it finishes unheard, or at the time limit, and keeps its
+ *   place among those that are decoded until then.
  * @throws LotusError `no_image`, `unsupported_format`, `image_too_large` (from the header, before any
  *   decoding), `invalid_image`, `timed_out` or `cancelled`.
  */
@@ -55,7 +64,10 @@ export async function decodeImage(bytes: Uint8Array, signal?: AbortSignal): Prom
   try {
     const bare = BARE[kind](Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
     admitSize(bare);
-    return await unlessAborted(decodeBare(bare), signal);
+    return await unlessAborted(
+      places.during(() => decodeBare(bare, signal), signal),
+      signal,
+    );
   } catch (error) {
     throw refusalOf(kind, error);
   }
@@ -73,10 +85,11 @@ function admitSize({ width, height }: Bare): void {
   );
 }
 
-async function decodeBare({ bytes }: Bare): Promise<DecodedImage> {
+async function decodeBare({ bytes }: Bare, signal: AbortSignal | undefined): Promise<DecodedImage> {
   // Truncated and damaged files are refused, as by Pillow; mere warnings are not.
   const image = sharp(bytes, { limitInputPixels: MAX_PIXELS, failOn: 'error' });
   const { space } = await image.metadata();
+  if (signal?.aborted) throw cancelled();
   // sharp works on 16 bits in a wide-gamut space and would leave the pixels there.
   if (space === 'rgb16') image.pipelineColourspace('srgb');
   const { data, info } = await image

@@ -561,6 +561,44 @@ describe('time', () => {
     await expect(decoding).rejects.toMatchObject({ code: 'cancelled' });
   });
 
+  /** How many images libvips was at work on, each time that one came to it or left. */
+  function watchQueue(): { sizes: number[]; stop: () => void } {
+    const sizes: number[] = [];
+    const note = () => {
+      const { queue, process } = sharp.counters();
+      sizes.push(queue + process);
+    };
+    sharp.queue.on('change', note);
+    return { sizes, stop: () => void sharp.queue.off('change', note) };
+  }
+
+  it('is not begun to be taken when a signal is aborted while the header is read', async () => {
+    const { sizes, stop } = watchQueue();
+    const aborting = new AbortController();
+    const decoding = decodeImage(makeBlack(64, 64), aborting.signal);
+    aborting.abort();
+    await expect(decoding).rejects.toMatchObject({ code: 'cancelled' });
+    // Its place is behind those of four that are decoded.
+    await Promise.all(Array.from({ length: 8 }, () => decodeImage(makeBlack(64, 64))));
+    stop();
+    expect(sizes.length).toBe(2 * 8);
+  });
+
+  it('is taken by four at once, whether anybody waits for them or not', async () => {
+    const { sizes, stop } = watchQueue();
+    const image = makeBlack(1024, 1024);
+    const aborting = new AbortController();
+    const unheard = Array.from({ length: 4 }, () => decodeImage(image, aborting.signal));
+    const { promise: begun, resolve } = Promise.withResolvers<void>();
+    sharp.queue.once('change', () => resolve());
+    await begun;
+    aborting.abort();
+    const heard = Array.from({ length: 8 }, () => decodeImage(image));
+    await Promise.allSettled([...unheard, ...heard]);
+    stop();
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(4);
+  });
+
   it('has a limit, which is told from damage', async () => {
     // Many times more work than its second.
     const error = await sharp({
