@@ -8,7 +8,7 @@ here, so that `upsample_method` can choose how.
 
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -50,7 +50,10 @@ class Lotus:
         self._loaded = load(request, stages)
         device = self._loaded.device
         self._cuda = device.type == "cuda"
-        self._admission = Admission(self._loaded.pipeline, device, lambda: available_memory(device))
+        pipeline = self._loaded.pipeline
+        self._admission = Admission(
+            pipeline, device, lambda: available_memory(device, weights_of(pipeline))
+        )
         self.ready = Ready(
             id=request.id,
             model=request.model,
@@ -151,12 +154,8 @@ class Lotus:
         return depth, computed_in
 
     def _admit_float32(self, request: Run) -> None:
-        pipeline = self._loaded.pipeline
-        weights = sum(
-            parameter.nbytes  # as much again: float32 is twice float16
-            for network in (pipeline.unet, pipeline.vae)
-            for parameter in network.parameters()
-        )
+        # As much again: float32 is twice float16.
+        weights = sum(weight.nbytes for weight in weights_of(self._loaded.pipeline))
         if lack := self._admission.lack(request.image, request.options, torch.float32, weights):
             raise WorkerError(
                 "non_finite_map",
@@ -191,6 +190,12 @@ class Lotus:
 
 
 @torch.inference_mode()
+def weights_of(pipeline: Any) -> Iterator[torch.Tensor]:
+    """The weights that a run reads."""
+    for network in (pipeline.unet, pipeline.vae):
+        yield from network.parameters()
+
+
 def predict(
     loaded: Loaded, rgb: torch.Tensor, options: Options, stages: Stages
 ) -> torch.Tensor | None:

@@ -1,7 +1,8 @@
 """What memory there is, and what running out of it looks like."""
 
 import errno
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -19,12 +20,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     return any(sign in str(error) for sign in SIGNS)
 
 
-def available_memory(device: torch.device) -> int | None:
+def available_memory(device: torch.device, weights: Iterable[torch.Tensor] = ()) -> int | None:
     """Bytes that a run on the device can get; None where the system does not tell.
 
     On CUDA what the card has free, and what torch's allocator holds without using it. On the CPU
     the least of what the machine has and of what each control group leaves, since going over
     either ends in a SIGKILL for this process or another.
+
+    Args:
+        device: where the run is.
+        weights: what the run reads. Where they are mapped from files they are a cache to the
+            system, which it can give back, and so count as free; they are not, to the run.
     """
     if device.type == "cuda":
         free, _total = torch.cuda.mem_get_info(device)
@@ -33,7 +39,30 @@ def available_memory(device: torch.device) -> int | None:
     rooms = [
         room for room in (_machine_room(Path("/")), *group_rooms(Path("/"))) if room is not None
     ]
-    return min(rooms, default=None)
+    return max(0, min(rooms) - mapped_bytes(weights)) if rooms else None
+
+
+def mapped_bytes(tensors: Iterable[torch.Tensor], maps: Path = Path("/proc/self/maps")) -> int:
+    """Bytes of tensors that lie in files mapped into memory, as safetensors leaves them on a CPU.
+
+    They are reckoned instead of copied, which would read all of a checkpoint at each start. All of
+    them count, also those that are not in memory now: a run brings them back.
+
+    Source for the lines: Linux' Documentation/filesystems/proc.rst.
+    """
+    ranges = []
+    for line in _text(maps).splitlines():
+        where, _permissions, _offset, _device, inode, *_path = line.split()
+        if inode != "0":
+            ranges.append(tuple(int(end, 16) for end in where.split("-")))
+    starts = [start for start, _end in ranges]  # the kernel lists them in their order
+    sizes = {}  # by address, since tensors may be shared
+    for tensor in tensors:
+        at = tensor.data_ptr()
+        before = bisect_right(starts, at) - 1
+        if tensor.device.type == "cpu" and before >= 0 and at < ranges[before][1]:
+            sizes[at] = tensor.nbytes
+    return sum(sizes.values())
 
 
 def group_rooms(root: Path) -> Iterator[int]:

@@ -242,7 +242,7 @@ def test_a_footprint_is_of_plain_numbers():
 
 
 def test_a_run_that_does_not_fit_is_refused_before_anything_is_done(lotus, tmp_path, monkeypatch):
-    monkeypatch.setattr(lotus_module, "available_memory", lambda _device: 100 * 2**20)
+    monkeypatch.setattr(lotus_module, "available_memory", lambda *_: 100 * 2**20)
     with pytest.raises(
         WorkerError, match="640x480", check=with_code("shape_not_admitted")
     ) as error:
@@ -253,13 +253,27 @@ def test_a_run_that_does_not_fit_is_refused_before_anything_is_done(lotus, tmp_p
     assert answer.depth.shape == (480, 640)
 
 
+def test_the_weights_that_a_run_reads_are_not_taken_for_free_memory(lotus, monkeypatch):
+    seen = []
+
+    def look(_device, weights):
+        seen.extend(weights)
+        return 2**40
+
+    monkeypatch.setattr(lotus_module, "available_memory", look)
+    lotus._admission.admit(image(64, 64), DEFAULTS, torch.float32)
+    pipeline = lotus._loaded.pipeline
+    wanted = [*pipeline.unet.parameters(), *pipeline.vae.parameters()]
+    assert [id(weight) for weight in seen] == [id(weight) for weight in wanted]
+
+
 def test_a_map_that_overflows_is_no_answer_where_float32_does_not_fit(
     half_lotus, tmp_path, monkeypatch
 ):
     known = footprint(half_lotus._loaded.pipeline, CPU, torch.float16)
     assert known
     rooms = iter([known.bytes_for(48 * 32, 48, 32), 70 * 2**20])
-    monkeypatch.setattr(lotus_module, "available_memory", lambda _device: next(rooms))
+    monkeypatch.setattr(lotus_module, "available_memory", lambda *_: next(rooms))
     conv = half_lotus._loaded.pipeline.vae.decoder.conv_out
     with (
         changed(conv, bias=conv.bias.detach() * torch.inf),

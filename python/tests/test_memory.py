@@ -4,8 +4,10 @@ import errno
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from lotus_worker.memory import available_memory, group_rooms, is_out_of_memory
+from lotus_worker import memory
+from lotus_worker.memory import available_memory, group_rooms, is_out_of_memory, mapped_bytes
 
 
 def test_torchs_own_error_on_the_cpu_is_known_as_out_of_memory():
@@ -101,3 +103,41 @@ def test_a_group_that_is_over_its_limit_leaves_nothing(tmp_path):
 
 def test_a_system_without_groups_has_none(tmp_path):
     assert list(group_rooms(tmp_path)) == []
+
+
+# --- weights that are mapped from files
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    """Tensors of 4 MB as safetensors leaves them, mapped from a file."""
+    file = tmp_path / "weights.safetensors"
+    save_file({"one": torch.ones(750_000), "two": torch.ones(250_000)}, file)
+    return [*load_file(file).values()]
+
+
+def test_weights_that_are_mapped_from_a_file_are_counted(mapped):
+    assert mapped_bytes(mapped) == 4_000_000
+
+
+def test_weights_that_are_shared_are_counted_once(mapped):
+    assert mapped_bytes([*mapped, *mapped]) == 4_000_000
+
+
+def test_weights_in_memory_of_their_own_are_not_counted(mapped):
+    assert mapped_bytes([tensor.clone() for tensor in mapped]) == 0
+    assert mapped_bytes([torch.empty(0), torch.empty(4, device="meta")]) == 0
+
+
+def test_where_the_kernel_tells_no_mappings_none_are_counted(mapped, tmp_path):
+    assert mapped_bytes(mapped, tmp_path / "none") == 0
+
+
+def test_what_is_free_is_less_by_the_weights_that_are_mapped(mapped, monkeypatch):
+    monkeypatch.setattr(memory, "group_rooms", lambda _root: iter([10_000_000]))
+    cpu = torch.device("cpu")
+    assert available_memory(cpu) == 10_000_000
+    assert available_memory(cpu, mapped) == 6_000_000
+    assert available_memory(cpu, [tensor.clone() for tensor in mapped]) == 10_000_000
+    monkeypatch.setattr(memory, "group_rooms", lambda _root: iter([1_000]))
+    assert available_memory(cpu, mapped) == 0
