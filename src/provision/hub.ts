@@ -15,13 +15,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { cancelled, LotusError } from '../errors.ts';
 import { type ClientOptions, fetchFiles, listFiles, PATIENCE } from './hub-client.ts';
 import { type Fault, unreachable } from './hub-faults.ts';
+import { refuseLinkOut, refuseLinksOut } from './links-out.ts';
 import { gigabytes, type Room, requireRooms } from './room.ts';
 import {
   bytesIn,
   bytesThere,
   inspect,
   type Listing,
-  refuseLinkOut,
   repositoryFolder,
   sizeOf,
   snapshotFolder,
@@ -84,6 +84,7 @@ async function persist<T>(
   const { config, name, report, signal, patience = PATIENCE } = options;
   const blobs = path.join(repositoryFolder(config.hubCache, config.model.id), 'blobs');
   for (let vain = 0; ; ) {
+    await refuseLinksOut(config.hubCache, config.model.id);
     const before = await bytesIn(blobs);
     const result = await attempt();
     if (!isFault(result)) return result;

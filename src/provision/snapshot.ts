@@ -5,9 +5,8 @@ import { readdir, realpath, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
-import { cancelled, LotusError } from '../errors.ts';
-import { exists } from '../storage/files.ts';
-import { liesIn } from '../storage/inside.ts';
+import { cancelled } from '../errors.ts';
+import { refuseLinkOut } from './links-out.ts';
 import type { Progress } from './step.ts';
 
 /** A name that leads to nowhere but below the folder that it is put in. */
@@ -72,21 +71,6 @@ async function fileSize(file: string): Promise<number> {
   return await stat(file).then(
     (found) => (found.isFile() ? found.size : 0),
     () => 0,
-  );
-}
-
-/**
- * Refuse a link that somebody has put into a cache and that leads out of it: what it leads to would be read as
- * weights, written over, or removed as damaged. The hub's own links, from a snapshot to a blob, stay inside.
- *
- * @throws LotusError `model_unavailable`.
- */
-export async function refuseLinkOut(cache: string, file: string): Promise<void> {
-  if (!(await exists(file)) || (await liesIn(cache, file))) return;
-  throw new LotusError(
-    'model_unavailable',
-    `${file} leads to ${await realpath(file)}, out of the cache ${cache}: remove the link, or set HF_HOME to where` +
-      ' the models are.',
   );
 }
 

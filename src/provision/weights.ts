@@ -10,7 +10,7 @@ import { checkpointFault } from './checkpoint.ts';
 import { download } from './hub.ts';
 import { isCheckpointFile, type Patience } from './hub-client.ts';
 import type { Room } from './room.ts';
-import { bytesIn, fileName, refuseLinkOut, repositoryFolder, snapshotFolder } from './snapshot.ts';
+import { bytesIn, fileName, repositoryFolder, snapshotFolder } from './snapshot.ts';
 import { missing, type Ready, ready, type Step } from './step.ts';
 
 /** Where RunPod puts the models that an endpoint was told to have cached: a hub cache, read-only. */
@@ -78,7 +78,6 @@ export function weightsStep(options: WeightsOptions): Step {
       const name = `${id}, ${describeRevision(revision, requested)}`;
       report(`downloading ${name}, to ${config.hubCache}`);
       const room = (bytes: number) => ({ ...placeOf(options), bytes });
-      await refuseLinkOut(config.hubCache, repositoryFolder(config.hubCache, id));
       const how = { ...options, python, revision, name, roomFor: room, report, progress };
       const { folder, commit, names } = await download(how);
       const fault = await checkpointFault(folder);

@@ -230,6 +230,42 @@ describe('the weights step', () => {
     expect(await readdir(elsewhere)).toEqual([]);
   });
 
+  it.each(['blobs', 'refs', 'snapshots', '.no_exist', '../.locks', '../.locks/models--org--lotus'])(
+    'downloads to no folder that a link of %s leads to, and asks the hub nothing',
+    async (name) => {
+      const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+      const elsewhere = await temporaryFolder();
+      const link = path.join(workspace, 'cache', 'hub', 'models--org--lotus', name);
+      await mkdir(path.dirname(link), { recursive: true });
+      await symlink(elsewhere, link);
+      expect((await refusal({ hub, workspace })).message).toContain(`leads to ${elsewhere}`);
+      expect(await readdir(elsewhere)).toEqual([]);
+      expect(hub.requests).toEqual([]);
+    },
+  );
+
+  it.each([
+    ['a file that is there', 'blobs/0123.incomplete', 'precious'],
+    ['a file that is not there', 'blobs/0123.incomplete', null],
+    ['a file that a lock would empty', '../.locks/models--org--lotus/0123.lock', 'precious'],
+  ])('writes to nothing that a link leads to: %s', async (_what, name, content) => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    const target = path.join(await temporaryFolder(), 'target');
+    if (content !== null) await writeFile(target, content);
+    const link = path.join(workspace, 'cache', 'hub', 'models--org--lotus', name);
+    await mkdir(path.dirname(link), { recursive: true });
+    await symlink(target, link);
+    expect((await refusal({ hub, workspace })).message).toContain(`${link} leads to ${target}`);
+    expect(await readFile(target, 'utf8').catch(() => null)).toBe(content);
+  });
+
+  it('downloads again what a link in the cache has lost', async () => {
+    const [hub, workspace] = [await hubOf(), await temporaryFolder()];
+    const { folder = '' } = await provide({ hub, workspace });
+    await rm(await realpath(path.join(folder, UNET)));
+    expect((await provide({ hub, workspace })).state).toBe('made');
+  });
+
   it('goes by a cache that the operator has named by a link', async () => {
     const [hub, workspace, elsewhere] = [
       await hubOf(),
