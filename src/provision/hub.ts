@@ -82,9 +82,10 @@ async function persist<T>(
   attempt: () => Promise<T | { fault: Fault }>,
 ): Promise<T> {
   const { config, name, report, signal, patience = PATIENCE } = options;
-  const blobs = path.join(repositoryFolder(config.hubCache, config.model.id), 'blobs');
+  const repository = repositoryFolder(config.hubCache, config.model.id);
+  const blobs = path.join(repository, 'blobs');
   for (let vain = 0; ; ) {
-    await refuseLinksOut(config.hubCache, config.model.id);
+    await refuseLinksOut(config.hubCache, repository);
     const before = await bytesIn(blobs);
     const result = await attempt();
     if (!isFault(result)) return result;

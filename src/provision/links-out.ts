@@ -5,7 +5,6 @@
 import { readdir, readlink, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { LotusError } from '../errors.ts';
-import { repositoryFolder } from './snapshot.ts';
 
 /** Links behind one another that are followed, as many as Linux does. */
 const MAX_LINKS = 40;
@@ -17,10 +16,10 @@ const WRITTEN = ['.', 'blobs', 'refs', 'snapshots', '.no_exist'];
  * Refuse what would have the hub's client, or us, write or remove outside of the cache: a folder of the model, a file
  * that is begun, or a lock, which is emptied when it is taken.
  *
+ * @param repository the model's folder in it.
  * @throws LotusError `model_unavailable`.
  */
-export async function refuseLinksOut(cache: string, id: string): Promise<void> {
-  const repository = repositoryFolder(cache, id);
+export async function refuseLinksOut(cache: string, repository: string): Promise<void> {
   const locks = path.join(cache, '.locks', path.basename(repository));
   for (const name of WRITTEN) await refuseLinkOut(cache, path.join(repository, name));
   await refuseLinkOut(cache, locks);
