@@ -42,7 +42,7 @@ export function barePng(bytes: Buffer): Bare {
       break;
     }
     if (!isWhole || header.has(type)) continue;
-    if (type === 'eXIf') header.set(type, orientationChunk(data));
+    if (type === 'eXIf' && hasItsChecksum(whole)) header.set(type, orientationChunk(data));
     if (!NEEDED.has(type)) continue;
     if (type === 'IHDR') size = sizeOf(data);
     if (type === 'iCCP') checkProfile(data);
@@ -98,6 +98,11 @@ function orientationChunk(exif: Buffer): Buffer {
   const orientation = readOrientation(exif);
   if (orientation === UPRIGHT) return Buffer.alloc(0);
   return makeChunk('eXIf', writeOrientation(orientation));
+}
+
+/** A decoder looks at that of what it gets; this chunk is read by us. */
+function hasItsChecksum(chunk: Buffer): boolean {
+  return crc32(chunk.subarray(4, -4)) === chunk.readUInt32BE(chunk.length - 4);
 }
 
 function makeChunk(type: string, data: Buffer): Buffer {

@@ -2,7 +2,15 @@ import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { decodeImage } from '../../src/image/decode.ts';
 import { bareJpeg } from '../../src/image/jpeg.ts';
-import { makeArithmetic, makeProgressive, segment, withSegments } from '../corpus/jpeg.ts';
+import { turned } from '../corpus/exif.ts';
+import {
+  exifSegment,
+  makeArithmetic,
+  makeProgressive,
+  profileSegment,
+  segment,
+  withSegments,
+} from '../corpus/jpeg.ts';
 
 const EDGE = 16;
 const RAW = Buffer.from(Array.from({ length: EDGE * EDGE * 3 }, (_, i) => (i * i * 7) % 251));
@@ -11,6 +19,50 @@ const jpeg = await sharp(RAW, { raw: { width: EDGE, height: EDGE, channels: 3 } 
   .toBuffer();
 const withoutEnd = jpeg.subarray(0, -2);
 const APP1 = 0xe1;
+
+const junk = Buffer.alloc(60_000, 'junk');
+
+/** The markers of a JPEG of one scan, up to that scan's coded data, and how long each segment is. */
+function segmentsOf(bytes: Buffer): string[] {
+  const found: string[] = [];
+  for (let at = 2; bytes[at] === 0xff; at += 2 + bytes.readUInt16BE(at + 2)) {
+    found.push(`${bytes[at + 1]?.toString(16)} ${bytes.readUInt16BE(at + 2)}`);
+    if (bytes[at + 1] === 0xda) break;
+  }
+  return found;
+}
+
+describe('what a decoder gets of a JPEG', () => {
+  it('is its tables, its frame, its scan and its profile', () => {
+    const profile = profileSegment(1, 1, Buffer.alloc(300));
+    const gainMap = Buffer.concat([jpeg, junk]);
+    const whole = withSegments(
+      jpeg,
+      segment(APP1, junk),
+      segment(0xe2, junk),
+      profile,
+      segment(0xed, junk),
+      segment(0xfe, junk),
+      segment(0xe2, Buffer.from('MPF\0', 'latin1')),
+    );
+    const { bytes, width, height } = bareJpeg(Buffer.concat([whole, gainMap]));
+    expect({ width, height }).toEqual({ width: EDGE, height: EDGE });
+    expect(bytes).toEqual(withSegments(jpeg, profile));
+  });
+
+  it('is all of a picture that has nothing else', async () => {
+    const progressive = await sharp(jpeg).jpeg({ progressive: true }).toBuffer();
+    expect(bareJpeg(jpeg).bytes).toEqual(jpeg);
+    expect(bareJpeg(progressive).bytes).toEqual(progressive);
+  });
+
+  it('is its orientation, written anew, and nothing else of its EXIF', () => {
+    const exif = exifSegment(Buffer.concat([turned(6), junk]));
+    const { bytes } = bareJpeg(withSegments(jpeg, exif, exifSegment(turned(3))));
+    expect(segmentsOf(bytes)).toEqual(['e1 34', ...segmentsOf(jpeg)]);
+    expect(bareJpeg(withSegments(jpeg, exifSegment(turned(1)))).bytes).toEqual(jpeg);
+  });
+});
 
 describe('what lies behind a picture that lacks its end', () => {
   it.each([
