@@ -1,4 +1,6 @@
 import type { Evidence } from './evidence.ts';
+import type { Line } from './log.ts';
+import type { Strike } from './stage.ts';
 
 /** An error that a caller got for a job that is good. */
 export interface CallerError {
@@ -24,25 +26,49 @@ export function explainErrors(evidence: Evidence): CallerError[] {
 }
 
 function explain(job: string, code: string, evidence: Evidence): string | null {
-  const { lines, strikes } = evidence;
-  const failed = lines.findLast((line) => line.job === job && line.code === code);
+  const failed = evidence.lines.findLast((line) => line.job === job && line.code === code);
   if (!failed) return null;
-  const taken = lines.findLast(
-    ({ msg, job: its, life, t }) =>
-      msg === 'taken' && its === job && life === failed.life && t <= failed.t,
-  );
-  const during = strikes.filter(
-    ({ t, until }) => t <= failed.t && until + AFTER_STARVING_S >= (taken?.t ?? failed.t),
-  );
-  const hits = during.filter(({ fault, pid }) => fault.on === 'python' && pid !== undefined);
+  const hits = hitsDuring(failed, evidence);
   switch (code) {
     case 'out_of_memory':
       return hits.some(({ fault }) => fault.what === 'starve') ? 'Python got no memory' : null;
     // It was tried again, as is promised, and that process was struck too.
     case 'worker_crashed':
-    case 'poison_job':
       return hits.length >= 2 ? `Python was struck ${hits.length} times meanwhile` : null;
+    case 'poison_job':
+      if (hits.length >= 2) return `Python was struck ${hits.length} times meanwhile`;
+      return wasRefusedFor(failed, evidence) ? 'Python was struck twice with its image' : null;
     default:
       return null;
   }
+}
+
+/** What has struck Python from when a job was taken until it failed. */
+function hitsDuring(failed: Line, { lines, strikes }: Evidence): Strike[] {
+  const taken = lines.findLast(
+    ({ msg, job, life, t }) =>
+      msg === 'taken' && job === failed.job && life === failed.life && t <= failed.t,
+  );
+  return strikes.filter(
+    ({ fault, pid, t, until }) =>
+      fault.on === 'python' &&
+      pid !== undefined &&
+      t <= failed.t &&
+      until + AFTER_STARVING_S >= (taken?.t ?? failed.t),
+  );
+}
+
+/** Whether the same worker had found a job of the same looks to be poison, because that was struck twice. */
+function wasRefusedFor(failed: Line, evidence: Evidence): boolean {
+  const looks = new Map(evidence.jobs.map((job) => [job.id, job.looks]));
+  const its = looks.get(failed.job ?? '');
+  return evidence.lines.some(
+    (line) =>
+      line.code === 'poison_job' &&
+      line.life === failed.life &&
+      line.t <= failed.t &&
+      its !== undefined &&
+      looks.get(line.job ?? '') === its &&
+      hitsDuring(line, evidence).length >= 2,
+  );
 }

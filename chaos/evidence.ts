@@ -25,7 +25,7 @@ export interface Leftovers {
 
 /** All that was seen of a run; the verdict is made from it alone. */
 export interface Evidence {
-  readonly jobs: readonly Pick<TestJob, 'id' | 'expects'>[];
+  readonly jobs: readonly Pick<TestJob, 'id' | 'expects' | 'looks'>[];
   /** What an undisturbed worker has said to each job. */
   readonly undisturbed: ReadonlyMap<string, Said>;
   readonly results: readonly Result[];

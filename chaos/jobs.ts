@@ -12,6 +12,8 @@ export interface TestJob {
   readonly id: string;
   readonly input: Readonly<Record<string, unknown>>;
   readonly expects: 'map' | ErrorCode;
+  /** Its image and what of its options counts in the model, but for the seed: a worker takes jobs of the same looks for one. */
+  readonly looks?: string;
 }
 
 /** Widths, in pixels. Small: the model is to be busy, and the machine may be a laptop. */
@@ -47,7 +49,7 @@ export function makeJobs(count: number, making: Making): TestJob[] {
   return Array.from({ length: count }, (_, n) => makeJob(n, making));
 }
 
-/** One of all kinds. No two are the same, so that a worker that refuses one by its looks refuses no other. */
+/** One of all kinds. */
 export function makeJob(n: number, making: Making): TestJob {
   const { random } = making;
   const id = `${random.chance(25) ? 'sync-' : ''}job-${String(n).padStart(4, '0')}`;
@@ -70,7 +72,8 @@ function good(seed: number, { random, images, urlOf }: Making): Omit<TestJob, 'i
     ...(random.chance(30) && { disparity: false }),
     ...(random.chance(20) && { output_processing_res: true }),
   };
-  return { input: { api_key: API_KEY, ...image, ...options }, expects: 'map' };
+  const looks = [name, options.processing_res, options.output_processing_res ?? false].join(' ');
+  return { input: { api_key: API_KEY, ...image, ...options }, expects: 'map', looks };
 }
 
 /** What callers get wrong, each with the code that tells them. */

@@ -146,6 +146,28 @@ describe('the verdict on a run with faults', () => {
     expect(broken(fine({ lines, results, strikes: twice.slice(1) }))).toHaveLength(1);
   });
 
+  it('lets a job be refused for another with the same image that was struck twice, in the same life alone', () => {
+    const after = (life: number): Partial<Evidence> => ({
+      jobs: [
+        { id: 'good', expects: 'map', looks: 'a.png 64' },
+        { id: 'like it', expects: 'map', looks: 'a.png 64' },
+      ],
+      lines: [
+        ...story('poison_job'),
+        line('taken', 'like it', 5, { life }),
+        line('job', 'like it', 5, { life, outcome: 'failed', code: 'poison_job' }),
+      ],
+      results: ['good', 'like it'].map((job) => result(job, 6, { said: { error: 'poison_job' } })),
+      strikes: [python('kill', 0.8), python('kill', 1.2)],
+    });
+    const unexplained = (run: Partial<Evidence>) =>
+      judge(fine(run)).errors.flatMap(({ job, why }) => (why === null ? [job] : []));
+    expect(unexplained(after(0))).toEqual([]);
+    expect(unexplained(after(1))).toEqual(['like it']);
+    const unlike = after(0).jobs?.map((job) => ({ ...job, looks: job.id })) ?? [];
+    expect(unexplained({ ...after(0), jobs: unlike })).toEqual(['like it']);
+  });
+
   it('lets a job run out of memory when there was none for it', () => {
     const lines = story('out_of_memory');
     const results = failed('out_of_memory');
