@@ -58,7 +58,7 @@ function hitsDuring(failed: Line, { lines, strikes }: Evidence): Strike[] {
   );
 }
 
-/** Whether the same worker had found a job of the same looks to be poison, because that was struck twice. */
+/** Whether the same worker has found a job of the same looks to be poison, because that was struck twice. */
 function wasRefusedFor(failed: Line, evidence: Evidence): boolean {
   const looks = new Map(evidence.jobs.map((job) => [job.id, job.looks]));
   const its = looks.get(failed.job ?? '');
@@ -66,7 +66,6 @@ function wasRefusedFor(failed: Line, evidence: Evidence): boolean {
     (line) =>
       line.code === 'poison_job' &&
       line.life === failed.life &&
-      line.t <= failed.t &&
       its !== undefined &&
       looks.get(line.job ?? '') === its &&
       hitsDuring(line, evidence).length >= 2,
