@@ -4,10 +4,10 @@ import path from 'node:path';
 import type { Config } from '../config.ts';
 import { messageOf } from '../errors.ts';
 import { lockState } from '../provision/lock.ts';
-import { describeOwner, isGone } from '../provision/owner.ts';
 import { freeBytes, gigabytes } from '../provision/room.ts';
 import { halfMade } from '../provision/sweep.ts';
 import { exists } from '../storage/files.ts';
+import { describeOwner, isGone } from '../storage/owner.ts';
 import { type Finding, fault, note, ok } from './finding.ts';
 
 /** With less than this not even what is small fits: links, notes, maps. */

@@ -10,7 +10,7 @@ import { APP_ROOT } from '../app.ts';
 import type { Config } from '../config.ts';
 import { clockOf } from '../storage/clock.ts';
 import { writeWhole } from '../storage/files.ts';
-import { isGone, type Owner, thisProcess } from './owner.ts';
+import { isGone, type Owner, thisProcess } from '../storage/owner.ts';
 import type { Made } from './step.ts';
 import { isHalfMade } from './switch.ts';
 import { noteUse } from './used.ts';

@@ -16,7 +16,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { cancelled, SetupError } from '../errors.ts';
-import { describeOwner, isGone, type Owner, ownerSchema, thisProcess } from './owner.ts';
+import { describeOwner, isGone, type Owner, ownerSchema, thisProcess } from '../storage/owner.ts';
 import type { Report } from './step.ts';
 import { isHalfMade } from './switch.ts';
 

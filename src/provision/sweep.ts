@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { messageOf } from '../errors.ts';
+import { describeOwner } from '../storage/owner.ts';
 import { halfWritten, leaseHolders } from './leases.ts';
-import { describeOwner } from './owner.ts';
 import type { Report } from './step.ts';
 import { isHalfMade } from './switch.ts';
 

@@ -17,6 +17,7 @@ const LEVELS: Record<WorkerEvent['type'], 'debug' | 'info' | 'warn' | 'error'> =
   abandoned: 'warn',
   oversized: 'warn',
   'delivery-retried': 'warn',
+  expired: 'warn',
   'backed-up': 'warn',
   'take-failed': 'warn',
   'stop-poll-failed': 'warn',
@@ -26,7 +27,6 @@ const LEVELS: Record<WorkerEvent['type'], 'debug' | 'info' | 'warn' | 'error'> =
   'recover-failed': 'warn',
   'handler-threw': 'error',
   dropped: 'error',
-  expired: 'error',
   unfit: 'error',
 };
 

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open, rm, stat, utimes } from 'node:fs/promises';
 import path from 'node:path';
-import { type Owner, ownerSchema } from '../provision/owner.ts';
+import { type Owner, ownerSchema } from '../storage/owner.ts';
 
 /** The file in a worker's folder that it writes again and again as long as it lives. */
 export const BEAT = 'beat';

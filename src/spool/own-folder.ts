@@ -1,7 +1,7 @@
 import path from 'node:path';
-import type { Owner } from '../provision/owner.ts';
 import { exists } from '../storage/files.ts';
 import { folderBelow, isReal, outputFolder } from '../storage/folders.ts';
+import type { Owner } from '../storage/owner.ts';
 import { BEAT, beat, giveUp } from './beat.ts';
 import { removeFolder, removeIfEmpty } from './contents.ts';
 import { SPOOL } from './survey.ts';

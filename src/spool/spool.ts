@@ -2,11 +2,11 @@ import { utimes } from 'node:fs/promises';
 import path from 'node:path';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { type Owner, thisProcess } from '../provision/owner.ts';
 import type { Kept, Outbox, Owed } from '../runpod/outbox.ts';
 import { writeWhole } from '../storage/files.ts';
 import { isReal, outputFolder } from '../storage/folders.ts';
 import { safeFileName } from '../storage/names.ts';
+import { type Owner, thisProcess } from '../storage/owner.ts';
 import {
   contentsOf,
   pictureBeside,

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { readdir, rename } from 'node:fs/promises';
 import path from 'node:path';
-import { describeOwner, isGone, type Owner } from '../provision/owner.ts';
 import { safeFileName } from '../storage/names.ts';
+import { describeOwner, isGone, type Owner } from '../storage/owner.ts';
 import { type Beat, lastBeat } from './beat.ts';
 
 /** Folders that were other workers' are called so in their taker's. No record is, nor the beat. */

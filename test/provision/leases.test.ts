@@ -3,8 +3,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { leaseHolders } from '../../src/provision/leases.ts';
-import { type Owner, thisProcess } from '../../src/provision/owner.ts';
 import { removeUnused } from '../../src/provision/sweep.ts';
+import { type Owner, thisProcess } from '../../src/storage/owner.ts';
 import { talkTo } from './programs.ts';
 
 const NAME = 'venvs/runtime-linux-x64-0123456789ab';

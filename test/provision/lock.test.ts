@@ -8,7 +8,7 @@ import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isCancelled, SetupError } from '../../src/errors.ts';
 import { withLock } from '../../src/provision/lock.ts';
-import { type Owner, thisProcess } from '../../src/provision/owner.ts';
+import { type Owner, thisProcess } from '../../src/storage/owner.ts';
 import { type Talker, talkTo } from './programs.ts';
 
 /** Nobody is taken for dead by its beat within a test that does not wait for that. */

@@ -15,7 +15,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type Owner, thisProcess } from '../../src/provision/owner.ts';
+import { type Owner, thisProcess } from '../../src/storage/owner.ts';
 import {
   copyOfPython,
   interpreter,

@@ -4,8 +4,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { pino } from 'pino';
 import { onTestFinished } from 'vitest';
-import { type Owner, thisProcess } from '../../src/provision/owner.ts';
 import { Spool } from '../../src/spool/spool.ts';
+import { type Owner, thisProcess } from '../../src/storage/owner.ts';
 
 /** A workspace of the test's own. */
 export async function workspaceOfTest() {

@@ -17,10 +17,10 @@ import {
 import path from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, it } from 'vitest';
-import { type Owner, thisProcess } from '../../src/provision/owner.ts';
 import type { Owed } from '../../src/runpod/outbox.ts';
 import { contentsOf } from '../../src/spool/contents.ts';
 import { writeWhole } from '../../src/storage/files.ts';
+import { type Owner, thisProcess } from '../../src/storage/owner.ts';
 import { filesBelow, folderOf, leftFolder, savedAnswer, spoolIn, workspaceOfTest } from './rig.ts';
 
 const NO_LIMIT = 1e9;

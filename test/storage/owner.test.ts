@@ -2,13 +2,13 @@ import { spawnSync } from 'node:child_process';
 import os from 'node:os';
 import { execa } from 'execa';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { describeOwner, isGone, ownerSchema, thisProcess } from '../../src/provision/owner.ts';
+import { describeOwner, isGone, ownerSchema, thisProcess } from '../../src/storage/owner.ts';
 
 const isLinux = process.platform === 'linux';
 
 /** The owner that another process takes itself for. */
 async function ownerOf(code = '', ...within: string[]) {
-  const file = JSON.stringify(new URL('../../src/provision/owner.ts', import.meta.url).href);
+  const file = JSON.stringify(new URL('../../src/storage/owner.ts', import.meta.url).href);
   const script = `const { thisProcess } = await import(${file}); console.log(JSON.stringify(thisProcess())); ${code}`;
   const [program = '', ...rest] = [...within, process.execPath];
   const child = execa(program, [...rest, '--input-type=module', '-e', script], { reject: false });
