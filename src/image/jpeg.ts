@@ -66,12 +66,18 @@ export function bareJpeg(bytes: Buffer): Bare {
   let scans = 0;
   let scanned = 0;
   let profileBytes = 0;
+  /** The marker of what is left out behind all that is kept: a scan ends there, and not at the end of the file. */
+  let behind: Buffer | null = null;
   for (const { marker, whole, body } of bounded(segments(bytes))) {
     if (marker === APP1 && exif === null && startsWith(body, EXIF)) {
       exif = body.subarray(EXIF.length);
       kept.push(...orientationSegment(readOrientation(exif)));
     }
-    if (!isNeeded(marker, body)) continue;
+    if (!isNeeded(marker, body)) {
+      behind ??= whole.subarray(0, 2);
+      continue;
+    }
+    behind = null;
     if (marker === APP2) profileBytes += body.length;
     if (isFrame(marker)) frame ??= readFrame(marker, body);
     if (marker === SOS) {
@@ -86,6 +92,7 @@ export function bareJpeg(bytes: Buffer): Bare {
     if (kept.length > MAX_SEGMENTS) throw tooMany('segments', MAX_SEGMENTS);
   }
   if (frame === null) throw new Error('it has no frame header');
+  if (behind !== null && scans > 0) kept.push(behind);
   return { bytes: Buffer.concat(kept), width: frame.width, height: frame.height };
 }
 
@@ -110,13 +117,13 @@ function* segments(bytes: Buffer): Generator<Segment> {
       yield alone;
       return;
     }
-    if (marker !== SOI && at + 2 > bytes.length) return;
-    const length = marker === SOI ? 0 : bytes.readUInt16BE(at);
+    const isCut = at + 2 > bytes.length;
+    const length = marker === SOI || isCut ? 0 : bytes.readUInt16BE(at);
     if (length < 2) {
       if (!hasScan && marker === SOI) throw new Error('another image begins inside of it');
-      if (!hasScan) throw new Error(`it has a segment of ${length} bytes`);
-      // Whether the picture was whole until here, the decoder says, by this very marker. It gets no more.
-      yield { ...alone, marker: EOI };
+      if (!hasScan && !isCut) throw new Error(`it has a segment of ${length} bytes`);
+      // Whether the picture was whole until here, the decoder says, by this very marker.
+      yield alone;
       return;
     }
     hasScan ||= marker === SOS;

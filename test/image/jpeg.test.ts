@@ -68,6 +68,9 @@ describe('what lies behind a picture that lacks its end', () => {
   it.each([
     ['a segment of 0 bytes', Buffer.from([0xff, 0xe0, 0, 0])],
     ['a segment of 1 byte, and more', Buffer.from([0xff, APP1, 0, 1, 7, 7, 7])],
+    ['a segment longer than the file', Buffer.from([0xff, APP1, 0xff, 0xff, 7])],
+    ['a segment that has no length any more', Buffer.from([0xff, APP1, 0])],
+    ['a whole segment', segment(APP1, Buffer.alloc(9))],
     ['a table of 0 bytes', Buffer.from([0xff, 0xdb, 0, 0, 1])],
     ['another picture', jpeg],
   ])('does not matter: %s', async (_what, tail) => {
