@@ -48,6 +48,8 @@ export type WorkerEvent =
     }
   /** A result that a former worker has left goes out now; it may have arrived already. `worker`: who made it. */
   | { type: 'recovered'; id: string; worker: string; ageMs: number; bytes: number }
+  /** A result that a former worker has left is let go: this one has delivered the job itself since it was made. */
+  | { type: 'superseded'; id: string; worker: string; ageMs: number }
   /**
    * A result that a former worker has left is let go: the platform would take it no more. It is lost, unless that worker
    * had delivered it: `mayHaveArrived`, for nobody can know.

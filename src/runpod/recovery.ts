@@ -2,6 +2,7 @@ import { pause } from '../time/awake.ts';
 import type { Backlog } from './backlog.ts';
 import type { BoundedOutbox } from './bounded-outbox.ts';
 import type { Change } from './change.ts';
+import type { Delivered } from './delivered.ts';
 import type { Observer } from './events.ts';
 import { isUsableId } from './job-id.ts';
 import type { JobTable } from './job-table.ts';
@@ -16,6 +17,8 @@ const MAX_JOBS = 100;
 interface RecoveryOptions {
   readonly outbox: BoundedOutbox;
   readonly jobs: JobTable;
+  /** What this worker itself has delivered. */
+  readonly delivered: Delivered;
   readonly backlog: Backlog;
   readonly changed: Change;
   readonly limits: Limits;
@@ -48,13 +51,14 @@ export class Recovery {
 
   /** Takes on what there is. */
   async look(): Promise<void> {
-    const { jobs, outbox, stopping, timing } = this.#options;
+    const { delivered, jobs, outbox, stopping, timing } = this.#options;
     if (stopping.aborted) return;
     for (const owed of await outbox.owed()) {
       if (stopping.aborted || jobs.size >= MAX_JOBS) return;
       if (jobs.get(owed.jobId)) continue; // it is in hand, and forgotten with that, unless that is abandoned
-      if (owed.ageMs < timing.deliverMs) this.#begin(owed);
-      else await this.#expire(owed);
+      if (delivered.isSince(owed.jobId, owed.ageMs)) await this.#drop('superseded', owed);
+      else if (owed.ageMs < timing.deliverMs) this.#begin(owed);
+      else await this.#drop('expired', owed);
     }
   }
 
@@ -107,9 +111,11 @@ export class Recovery {
     }
   }
 
-  async #expire({ jobId, workerId, ageMs }: Owed): Promise<void> {
+  async #drop(type: 'expired' | 'superseded', { jobId, workerId, ageMs }: Owed): Promise<void> {
     const { observer, outbox } = this.#options;
-    observer({ type: 'expired', id: jobId, worker: workerId, ageMs, mayHaveArrived: true });
+    const what = { id: jobId, worker: workerId, ageMs };
+    if (type === 'expired') observer({ type, ...what, mayHaveArrived: true });
+    else observer({ type, ...what });
     await outbox.forget(jobId);
   }
 }

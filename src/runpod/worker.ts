@@ -2,6 +2,7 @@ import { Backlog } from './backlog.ts';
 import { BoundedOutbox } from './bounded-outbox.ts';
 import { Change } from './change.ts';
 import { type Counts, count, noCounts } from './counts.ts';
+import { Delivered } from './delivered.ts';
 import { type EndReason, forgiving, type Observer, type WorkerEvent } from './events.ts';
 import type { Job } from './handler.ts';
 import { HttpClient } from './http.ts';
@@ -42,6 +43,7 @@ export class RunPodWorker {
   readonly #client: HttpClient;
   readonly #pinger: Pinger | null;
   readonly #counts = noCounts();
+  readonly #delivered = new Delivered();
   readonly #jobs = new JobTable();
   /** Mistakes of our own. */
   readonly #mistakes: unknown[] = [];
@@ -69,6 +71,7 @@ export class RunPodWorker {
     const tell = forgiving(options.observer);
     this.#observer = (event: WorkerEvent) => {
       count(this.#counts, event);
+      if (event.type === 'delivered') this.#delivered.add(event.id);
       tell(event);
     };
     const observer = this.#observer;
@@ -226,6 +229,7 @@ export class RunPodWorker {
     const recovery: Recovery = new Recovery({
       outbox,
       jobs: this.#jobs,
+      delivered: this.#delivered,
       backlog: this.#backlog,
       changed: this.#changed,
       limits: this.#limits,

@@ -9,6 +9,7 @@ const LEVELS: Record<WorkerEvent['type'], 'debug' | 'info' | 'warn' | 'error'> =
   'progress-dropped': 'debug',
   duplicate: 'info',
   stopped: 'info',
+  superseded: 'info',
   thawed: 'info',
   stopping: 'info',
   recovered: 'info',

@@ -175,6 +175,7 @@ export class Supervisor {
     this.#growth = new Growth(this.#options.maxGrowth);
     this.#enter('up');
     const { process } = this.#started;
+    if (this.#stopping.signal.aborted) void process.stop(); // `stop` has met the one before it
     const ended = new AbortController();
     const signs = askForSigns(process, this.#options.livenessMs, ended.signal);
     const ending = await process.ended;

@@ -302,6 +302,22 @@ describe('a result of a former worker', () => {
     await platform.until(() => platform.results('a').length === 1);
   });
 
+  it('is not posted when this worker has delivered the job itself since it was made', async () => {
+    const outbox = new Shelf();
+    const { platform, of, end } = await startRig({ outbox, timing: LOOKING });
+    platform.queue(job('a'), job('b'));
+    await platform.until(() => of('delivered').length === 2);
+    outbox.leave(
+      { jobId: 'a', output: { by: 'the one before' }, ageMs: 60_000 },
+      { jobId: 'b', output: { by: 'one after it' }, ageMs: 0 },
+    );
+    await platform.until(() => of('delivered').length === 3 && of('superseded').length === 1);
+    await end();
+    expect(platform.results('a')).toEqual([{ output: { echo: {} } }]);
+    expect(platform.results('b').at(-1)).toEqual({ output: { by: 'one after it' } });
+    expect(outbox.left.size).toBe(0);
+  });
+
   it('is found also when it was left later', async () => {
     const outbox = new Shelf();
     const { platform, of } = await startRig({ outbox, timing: LOOKING });
