@@ -185,7 +185,6 @@ describe('a process that dies', () => {
     const { model, records, pids } = await setUp(program('stops-in-the-first-run', mark()), {
       settings: { LOTUS_LIVENESS_TIMEOUT: '0.3' },
     });
-    const kill = process.kill.bind(process);
     vi.spyOn(process, 'kill').mockReturnValue(true); // as in a driver's call: no signal has an effect
     try {
       const error = await model.run(IMAGE, REQUEST).catch((reason) => reason);
@@ -196,7 +195,7 @@ describe('a process that dies', () => {
       expect(levelled(records, 50).at(-1)).toContain('given up: ');
     } finally {
       vi.mocked(process.kill).mockRestore();
-      kill(pids()[0] ?? 0, 'SIGKILL');
+      killIfThere(pids()[0]);
     }
   });
 
@@ -204,8 +203,7 @@ describe('a process that dies', () => {
     const { model, pids, records } = await setUp(program('hangs-in-the-second-load', mark()), {
       settings: { LOTUS_LOAD_TIMEOUT: '1' },
     });
-    const kill = process.kill.bind(process);
-    kill(pids()[0] ?? 0, 'SIGKILL');
+    process.kill(pids()[0] ?? 0, 'SIGKILL');
     vi.spyOn(process, 'kill').mockReturnValue(true);
     try {
       const error = await model.run(IMAGE, REQUEST).catch((reason) => reason);
@@ -214,7 +212,7 @@ describe('a process that dies', () => {
       expect(levelled(records, 50).at(-1)).toContain('given up: ');
     } finally {
       vi.mocked(process.kill).mockRestore();
-      kill(Number(await readFile(mark(), 'utf8')), 'SIGKILL');
+      killIfThere(Number(await readFile(mark(), 'utf8')));
     }
   });
 
@@ -227,6 +225,15 @@ describe('a process that dies', () => {
     expect(levelled(records, 40)).toEqual([]);
   });
 });
+
+/** What was left may have ended meanwhile: its input is closed. */
+function killIfThere(pid: number | undefined): void {
+  try {
+    if (pid) process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
 
 /** Waits until an image is run. */
 async function begun(records: Record<string, unknown>[]): Promise<void> {
