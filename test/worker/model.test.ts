@@ -372,7 +372,9 @@ describe('a process that grows', () => {
 
 describe('several devices', () => {
   it('get a process each, and images run on all of them', async () => {
-    const model = await start(program('tells-its-card'), { devices: ['0', '1', '2'] });
+    const model = await start(program('tells-its-card', scratchDir, '3'), {
+      devices: ['0', '1', '2'],
+    });
     expect(model.up).toBe(3);
     const maps = await Promise.all(Array.from({ length: 12 }, () => model.run(IMAGE, REQUEST)));
     expect(new Set(maps.map(({ by }) => by.device))).toEqual(new Set(['0', '1', '2']));
