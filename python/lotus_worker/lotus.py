@@ -189,13 +189,13 @@ class Lotus:
             torch.cuda.empty_cache()
 
 
-@torch.inference_mode()
 def weights_of(pipeline: Any) -> Iterator[torch.Tensor]:
     """The weights that a run reads."""
     for network in (pipeline.unet, pipeline.vae):
         yield from network.parameters()
 
 
+@torch.inference_mode()
 def predict(
     loaded: Loaded, rgb: torch.Tensor, options: Options, stages: Stages
 ) -> torch.Tensor | None:

@@ -48,6 +48,17 @@ def assert_same_bits(got, expected):
     np.testing.assert_array_equal(got.view(np.uint32), expected.view(np.uint32))
 
 
+def test_no_gradient_is_prepared_in_a_run(lotus, tmp_path):
+    seen = []
+    unet = lotus._loaded.pipeline.unet
+    hook = unet.register_forward_hook(lambda *_: seen.append(torch.is_inference_mode_enabled()))
+    try:
+        run_on(lotus, tmp_path, SMALL)
+    finally:
+        hook.remove()
+    assert seen == [True]
+
+
 # --- upstream's numbers
 
 SIZES = [(641, 427), (83, 131)]
