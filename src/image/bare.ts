@@ -8,6 +8,9 @@
  */
 import { LotusError } from '../errors.ts';
 
+/** The product's limit, on the product of the edges: 4096 x 4096. */
+export const MAX_PIXELS = 4096 * 4096;
+
 /** An image file without its metadata, but for orientation and colour profile. */
 export interface Bare {
   readonly bytes: Buffer;

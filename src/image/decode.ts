@@ -1,14 +1,12 @@
 import { cancelled, LotusError, messageOf } from '../errors.ts';
-import type { Bare } from './bare.ts';
+import { unlessAborted } from '../time/waiting.ts';
+import { type Bare, MAX_PIXELS } from './bare.ts';
 import { bareJpeg } from './jpeg.ts';
 import { sharp } from './libvips.ts';
 import { Places } from './places.ts';
 import { barePng } from './png.ts';
 import { type ImageKind, sniff } from './sniff.ts';
 import { bareWebp } from './webp.ts';
-
-/** The product's limit, on the product of the edges: 4096 x 4096. */
-export const MAX_PIXELS = 4096 * 4096;
 
 /** The longest edge that a JPEG can have. Decoders take an age over a PNG of 1 x 16777216, a row at a time. */
 export const MAX_EDGE = 65_535;
@@ -64,10 +62,8 @@ export async function decodeImage(bytes: Uint8Array, signal?: AbortSignal): Prom
   try {
     const bare = BARE[kind](Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
     admitSize(bare);
-    return await unlessAborted(
-      places.during(() => decodeBare(bare, signal), signal),
-      signal,
-    );
+    const decoded = places.during(() => decodeBare(bare, signal), signal);
+    return await (signal ? unlessAborted(decoded, signal, cancelled) : decoded);
   } catch (error) {
     throw refusalOf(kind, error);
   }
@@ -100,18 +96,6 @@ async function decodeBare({ bytes }: Bare, signal: AbortSignal | undefined): Pro
     .raw({ depth: 'uchar' })
     .toBuffer({ resolveWithObject: true });
   return { pixels: data, width: info.width, height: info.height };
-}
-
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return await work;
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = () => reject(cancelled());
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
 }
 
 /** What a caller gets for what sharp has thrown at an image. */

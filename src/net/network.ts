@@ -2,6 +2,7 @@ import dns from 'node:dns/promises';
 import { once } from 'node:events';
 import net from 'node:net';
 import os from 'node:os';
+import { unlessAborted } from '../time/waiting.ts';
 import { TimeLimit } from './time-limit.ts';
 
 /** What a fetch asks of the network, so that tests can answer it without one. */
@@ -39,7 +40,7 @@ async function resolve(name: string, isTrusted: boolean, signal: AbortSignal): P
  * names that an operator has chosen.
  */
 async function lookUp(name: string, signal: AbortSignal): Promise<string[]> {
-  const answers = await untilAborted(dns.lookup(name, { all: true }), signal);
+  const answers = await unlessAborted(dns.lookup(name, { all: true }), signal);
   return answers.map(({ address }) => address);
 }
 
@@ -103,17 +104,5 @@ async function connect(address: string, port: number, signal: AbortSignal): Prom
     socket.on('error', () => {}); // what comes after it was given up
     socket.destroy();
     throw error;
-  }
-}
-
-async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  const { promise, reject } = Promise.withResolvers<never>();
-  const stop = () => reject(signal.reason);
-  signal.addEventListener('abort', stop, { once: true });
-  try {
-    return await Promise.race([work, promise]);
-  } finally {
-    signal.removeEventListener('abort', stop);
   }
 }

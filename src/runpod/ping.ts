@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { afterAwake } from '../time/awake.ts';
+import { settlesWithin } from '../time/waiting.ts';
 import type { Observer } from './events.ts';
 import type { PingData, PingOrder, PingReport } from './ping-thread.ts';
 import type { Platform } from './platform.ts';
@@ -69,10 +70,7 @@ export class Pinger {
     this.#unfit = { type: 'unfit', check, reason: reason.slice(0, MAX_REASON) };
     this.#tell(this.#unfit);
     this.start();
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const stopClock = afterAwake(LAST_WORD_MS, resolve);
-    await Promise.race([this.#told.promise, late]);
-    stopClock();
+    await settlesWithin(this.#told.promise, LAST_WORD_MS);
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,4 @@
-import { Bounded } from '../time/bounded.ts';
+import { settlesWithin } from '../time/waiting.ts';
 import type { Service } from './serve.ts';
 
 /** How long what is done on the volume may hold up our end, in milliseconds. */
@@ -10,10 +10,7 @@ export async function orLeave(
   what: string,
   { log }: Pick<Service, 'log'>,
 ): Promise<void> {
-  const bounded = new Bounded({ waitMs: LAST_MS, maxHanging: 1 });
-  try {
-    await bounded.run(() => work);
-  } catch (error) {
-    log.error({ err: error }, `${what} has not ended as it should`);
-  }
+  const tell = (err: unknown) => log.error({ err }, `${what} has not ended as it should`);
+  if (await settlesWithin(work.catch(tell), LAST_MS)) return;
+  tell(new Error(`no answer in ${LAST_MS / 1000} s`));
 }

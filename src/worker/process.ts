@@ -1,6 +1,7 @@
 import { asLotusError, cancelled, isCancelled, LotusError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { afterAwake } from '../time/awake.ts';
+import { settlesWithin } from '../time/waiting.ts';
 import { Child, type End, type WorkerCommand } from './child.ts';
 import {
   type Answers,
@@ -313,19 +314,5 @@ export class WorkerProcess {
   #enter(state: State): void {
     this.#log.trace({ from: this.#state, to: state }, 'worker state');
     this.#state = step(this.#state, state);
-  }
-}
-
-async function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  const { promise: late, resolve } = Promise.withResolvers<false>();
-  const stopClock = afterAwake(ms, () => resolve(false));
-  const settled = promise.then(
-    () => true,
-    () => true,
-  );
-  try {
-    return await Promise.race([settled, late]);
-  } finally {
-    stopClock();
   }
 }
