@@ -8,6 +8,9 @@ const ENTRY_BYTES = 12;
 /** The bytes of a whole number, by its type. Orientation is a SHORT; some programs write another, and readers take it. */
 const NUMBER_BYTES: Readonly<Record<number, 1 | 2 | 4>> = { 1: 1, [SHORT]: 2, 4: 4 };
 
+/** What stands before it in a JPEG. */
+export const EXIF_PREFIX = Buffer.from('Exif\0\0', 'latin1');
+
 /** As the camera saw it. */
 export const UPRIGHT = 1;
 

@@ -1,7 +1,7 @@
 /** JPEG's segments. Source: ITU-T T.81, annex B; ICC.1 annex B.4 for profiles. */
 import { LotusError } from '../errors.ts';
-import { type Bare, bounded, MAX_PROFILE_BYTES, profileTooLarge } from './bare.ts';
-import { readOrientation, UPRIGHT, writeOrientation } from './exif.ts';
+import { type Bare, bounded, MAX_PIXELS, MAX_PROFILE_BYTES, profileTooLarge } from './bare.ts';
+import { EXIF_PREFIX, readOrientation, UPRIGHT, writeOrientation } from './exif.ts';
 
 const SOI = 0xd8;
 const EOI = 0xd9;
@@ -13,7 +13,6 @@ const APP2 = 0xe2;
 const JFIF = 0xe0;
 const ADOBE = 0xee;
 
-const EXIF = Buffer.from('Exif\0\0', 'latin1');
 const PROFILE = Buffer.from('ICC_PROFILE\0', 'latin1');
 
 /**
@@ -22,20 +21,17 @@ const PROFILE = Buffer.from('ICC_PROFILE\0', 'latin1');
  */
 const MAX_SCANS = 100;
 
-/** 4096 x 4096 pixels. */
-const LARGEST = 2 ** 24;
-
 /**
  * Samples that all scans together may go over: the pixels, times the components of each scan. Encoders' own scripts
  * make 14 of the pixels in colour, 24 in CMYK; this is 100 of 4096 x 4096, which take about 0.6 s where they are empty.
  */
-const MAX_SCANNED = 100 * LARGEST;
+const MAX_SCANNED = 100 * MAX_PIXELS;
 
 /**
  * The same of arithmetic coding, whose empty scans take ten times as long: 16 of 4096 x 4096, 1.3 s. Pillow
  * reads it, so we do.
  */
-const MAX_SCANNED_ARITHMETIC = 16 * LARGEST;
+const MAX_SCANNED_ARITHMETIC = 16 * MAX_PIXELS;
 
 /** Segments that are kept: tables, frame and scans. A profile may have 255. */
 const MAX_SEGMENTS = 1_000;
@@ -69,8 +65,8 @@ export function bareJpeg(bytes: Buffer): Bare {
   /** The marker of what is left out behind all that is kept: a scan ends there, and not at the end of the file. */
   let behind: Buffer | null = null;
   for (const { marker, whole, body } of bounded(segments(bytes))) {
-    if (marker === APP1 && exif === null && startsWith(body, EXIF)) {
-      exif = body.subarray(EXIF.length);
+    if (marker === APP1 && exif === null && startsWith(body, EXIF_PREFIX)) {
+      exif = body.subarray(EXIF_PREFIX.length);
       kept.push(...orientationSegment(readOrientation(exif)));
     }
     if (!isNeeded(marker, body)) {
@@ -168,7 +164,7 @@ function readFrame(marker: number, body: Buffer): Frame {
 
 /** What is larger than the largest is refused for that. */
 function pixelsOf({ width, height }: Frame): number {
-  return Math.min(width * height, LARGEST);
+  return Math.min(width * height, MAX_PIXELS);
 }
 
 /** @throws LotusError `invalid_image` when the scans together go over too much. */
@@ -185,8 +181,8 @@ function admitWork({ isArithmetic }: Frame, scanned: number): void {
 function orientationSegment(orientation: number): Buffer[] {
   if (orientation === UPRIGHT) return [];
   const tiff = writeOrientation(orientation);
-  const length = 2 + EXIF.length + tiff.length;
-  return [Buffer.from([0xff, APP1, length >> 8, length & 255]), EXIF, tiff];
+  const length = 2 + EXIF_PREFIX.length + tiff.length;
+  return [Buffer.from([0xff, APP1, length >> 8, length & 255]), EXIF_PREFIX, tiff];
 }
 
 function startsWith(body: Buffer, prefix: Buffer): boolean {

@@ -1,22 +1,25 @@
 /** WebP's chunks. Source: the WebP container specification, RFC 9649. */
 import { type Bare, bounded, MAX_PROFILE_BYTES, profileTooLarge } from './bare.ts';
-import { readOrientation, UPRIGHT, writeOrientation } from './exif.ts';
+import { EXIF_PREFIX, readOrientation, UPRIGHT, writeOrientation } from './exif.ts';
 
 /** RIFF, its length, WEBP. */
 const HEADER_BYTES = 12;
 const CHUNK_HEADER_BYTES = 8;
 
 /** Of each the first: an image has one, and of an animation the first frame is wanted. */
-const NEEDED: ReadonlySet<string> = new Set(
-  ['VP8X', 'ICCP', 'ANIM', 'ANMF', 'ALPH', 'VP8 ', 'VP8L'], //
-);
+const NEEDED: ReadonlySet<string> = new Set([
+  'VP8X',
+  'ICCP',
+  'ANIM',
+  'ANMF',
+  'ALPH',
+  'VP8 ',
+  'VP8L',
+]);
 
 /** Flags of VP8X. */
 const HAS_EXIF = 0x08;
 const HAS_XMP = 0x04;
-
-/** Some programs write it as in a JPEG. */
-const EXIF_PREFIX = Buffer.from('Exif\0\0', 'latin1');
 
 /**
  * Take the picture of a WebP out of its file; of an animation the first frame.
@@ -75,6 +78,7 @@ function dataOf(kept: ReadonlyMap<string, Buffer>, type: string, least: number):
   return data !== undefined && data.length >= least ? data : null;
 }
 
+/** Some programs write it as in a JPEG. */
 function orientationOf(exif: Buffer): number {
   const hasPrefix = exif.subarray(0, EXIF_PREFIX.length).equals(EXIF_PREFIX);
   return readOrientation(hasPrefix ? exif.subarray(EXIF_PREFIX.length) : exif);
