@@ -5,6 +5,7 @@
 import { readdir, readlink, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { LotusError } from '../errors.ts';
+import { isWithin } from '../storage/inside.ts';
 
 /** Links behind one another that are followed, as many as Linux does. */
 const MAX_LINKS = 40;
@@ -36,7 +37,7 @@ export async function refuseLinksOut(cache: string, repository: string): Promise
  */
 export async function refuseLinkOut(cache: string, file: string): Promise<void> {
   const [root, real] = await Promise.all([destination(cache), destination(file)]);
-  if (path.relative(root, real).split(path.sep)[0] !== '..') return;
+  if (isWithin(root, real)) return;
   throw new LotusError(
     'model_unavailable',
     `${file} leads to ${real}, out of the cache ${cache}: remove the link, or set HF_HOME to where the models are.`,

@@ -1,6 +1,6 @@
 import { lstat, readdir, rmdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
-import { isHalfWritten } from '../storage/files.ts';
+import { isHalfWritten, unlessGone } from '../storage/files.ts';
 import { BEAT, removeBeat } from './beat.ts';
 import { isTaken } from './takeover.ts';
 
@@ -107,9 +107,4 @@ export async function isOlder(file: string, at: number): Promise<boolean> {
 export async function isFarFrom(file: string, now: number, ms: number): Promise<boolean> {
   const found = await lstat(file).catch(unlessGone);
   return found !== null && Math.abs(now - found.mtimeMs) > ms;
-}
-
-export function unlessGone(error: NodeJS.ErrnoException): null {
-  if (error.code === 'ENOENT') return null;
-  throw error;
 }

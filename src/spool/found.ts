@@ -1,6 +1,5 @@
 import { lstat } from 'node:fs/promises';
-import { openPlain } from '../storage/files.ts';
-import { unlessGone } from './contents.ts';
+import { openPlain, unlessGone } from '../storage/files.ts';
 import { MAX_RECORD_BYTES, parseRecord, type ResultRecord } from './record.ts';
 
 /** A file that may be a record. */

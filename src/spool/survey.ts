@@ -1,10 +1,10 @@
 import type { Dirent } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { isHalfWritten } from '../storage/files.ts';
+import { isHalfWritten, unlessGone } from '../storage/files.ts';
 import { isReal } from '../storage/folders.ts';
 import { BEAT } from './beat.ts';
-import { isFarFrom, isPicture, RECORD, remove, removeFolder, unlessGone } from './contents.ts';
+import { isFarFrom, isPicture, RECORD, remove, removeFolder } from './contents.ts';
 
 /** In the folder of pictures. */
 export const SPOOL = '.spool';

@@ -87,6 +87,12 @@ export async function exists(file: string): Promise<boolean> {
   );
 }
 
+/** For what may be gone: null when that is what an error of the system says, and else the error is thrown. */
+export function unlessGone(error: NodeJS.ErrnoException): null {
+  if (error.code === 'ENOENT') return null;
+  throw error;
+}
+
 /** A file's JSON, to be checked by a schema; null when there is no file, or it is damaged. */
 export async function readJson(file: string): Promise<unknown> {
   try {

@@ -1,6 +1,7 @@
 import { lstat, mkdir, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { flushFolder } from './files.ts';
+import { isWithin } from './inside.ts';
 
 /** Where a workspace's pictures lie. */
 export const OUTPUTS = 'output_images';
@@ -16,7 +17,7 @@ export async function outputFolder(workspace: string): Promise<string> {
   const dir = path.join(workspace, OUTPUTS);
   if (await mkdir(dir, { recursive: true })) await flushFolder(workspace);
   const [root, real] = await Promise.all([realpath(workspace), realpath(dir)]);
-  if (real.startsWith(`${root}${path.sep}`)) return real;
+  if (real !== root && isWithin(root, real)) return real;
   throw new Error(`${dir} leads to ${real}, which is outside of ${root}: nothing is done there`);
 }
 

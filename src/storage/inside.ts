@@ -1,6 +1,12 @@
 import { realpath } from 'node:fs/promises';
 import path from 'node:path';
 
+/** Whether a path is a folder, or one below it; no link is looked at. */
+export function isWithin(dir: string, file: string): boolean {
+  const way = path.relative(dir, file);
+  return way !== '..' && !way.startsWith(`..${path.sep}`) && !path.isAbsolute(way);
+}
+
 /**
  * Whether a file, all links followed, lies in a folder. What is not there, or is a link to nothing, does not.
  *
@@ -8,7 +14,5 @@ import path from 'node:path';
  */
 export async function liesIn(dir: string, file: string): Promise<boolean> {
   const [root, real] = await Promise.all([dir, file].map((one) => realpath(one).catch(() => null)));
-  if (!root || !real) return false;
-  const way = path.relative(root, real);
-  return way !== '..' && !way.startsWith(`..${path.sep}`) && !path.isAbsolute(way);
+  return Boolean(root && real && isWithin(root, real));
 }

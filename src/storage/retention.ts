@@ -1,7 +1,7 @@
 import { lstat, opendir, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { clockOf } from './clock.ts';
-import { isHalfWritten } from './files.ts';
+import { isHalfWritten, unlessGone } from './files.ts';
 
 /** How long files stay, and how much of them. Null: for ever, and all. */
 export interface RetentionLimits {
@@ -102,13 +102,8 @@ async function list(
 
 /** @returns null when it is no plain file, or there no more. */
 async function look(file: string, name: string): Promise<Output | null> {
-  return await lstat(file).then(
-    (found) => (found.isFile() ? { file, name, bytes: found.size, at: found.mtimeMs } : null),
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return null;
-      throw error;
-    },
-  );
+  const found = await lstat(file).catch(unlessGone);
+  return found?.isFile() ? { file, name, bytes: found.size, at: found.mtimeMs } : null;
 }
 
 /** `written again`: by a job that ran again, since it was listed. */
@@ -118,11 +113,8 @@ async function removeUnchanged(one: Output): Promise<Became> {
   const now = await look(one.file, one.name);
   if (now === null) return 'gone';
   if (now.at !== one.at || now.bytes !== one.bytes) return 'written again';
-  try {
-    await unlink(one.file);
-    return 'removed';
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'gone';
-    throw error;
-  }
+  return await unlink(one.file).then(
+    () => 'removed',
+    (error) => unlessGone(error) ?? 'gone',
+  );
 }
