@@ -9,5 +9,6 @@ export default defineConfig({
     // many.
     testTimeout: 300_000,
     hookTimeout: 300_000,
+    expect: { poll: { timeout: 60_000 } },
   },
 });
