@@ -7,7 +7,7 @@ import type { Handler } from '../runpod/handler.ts';
 import type { Model } from '../worker/model.ts';
 import type { HttpMode } from './mode.ts';
 import { withSweptOutputs } from './outputs.ts';
-import { concurrencyFor, type Service, warnWithoutKey, withModel } from './serve.ts';
+import { concurrencyFor, followModel, type Service, warnWithoutKey, withModel } from './serve.ts';
 
 /**
  * Answer jobs by HTTP until told to stop, or until the model is lost. It listens at once, takes jobs while the model
@@ -49,10 +49,7 @@ export async function serveHttp(
     return await withModel(service, async (started, handler) => {
       model = started;
       loaded.resolve(handler);
-      model.watch((processes) => {
-        if (processes === 0) return api.queue.pause();
-        api.queue.resume(concurrencyFor(service, processes));
-      });
+      followModel(api.queue, model, service);
       log.info('taking jobs');
       const over = AbortSignal.any([signal, model.lost]);
       await withSweptOutputs(service, async () => {

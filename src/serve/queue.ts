@@ -9,7 +9,7 @@ import type { Model } from '../worker/model.ts';
 import { logEvents } from './events.ts';
 import { orLeave } from './leave.ts';
 import { withSweptOutputs } from './outputs.ts';
-import { concurrencyFor, type Service, warnWithoutKey, withModel } from './serve.ts';
+import { concurrencyFor, followModel, type Service, warnWithoutKey, withModel } from './serve.ts';
 
 /**
  * Take jobs from the platform's queue until told to stop, or until the model is lost.
@@ -49,10 +49,7 @@ async function takeJobs(
   signal.addEventListener('abort', stop, { once: true });
   if (lost.aborted) giveUp();
   if (signal.aborted) stop();
-  model.watch((processes) => {
-    if (processes === 0) return worker.pause();
-    worker.resume(concurrencyFor(service, processes));
-  });
+  followModel(worker, model, service);
   log.info({ worker: workerId, concurrency: concurrencyFor(service, model.up) }, 'taking jobs');
   const { reason, counts } = await worker.run();
   log.info({ reason, ...counts }, 'no more jobs');

@@ -60,6 +60,21 @@ export function concurrencyFor({ config }: Service, processes: number): number {
   return config.concurrency ?? processes + AHEAD;
 }
 
+/** Whatever takes jobs. */
+interface Taker {
+  pause(): void;
+  /** @param concurrency how many are worked on at the same time from now on. */
+  resume(concurrency: number): void;
+}
+
+/** Have no job taken while no process is up, and as many as those that are can do. */
+export function followModel(taker: Taker, model: Model, service: Service): void {
+  model.watch((processes) => {
+    if (processes === 0) taker.pause();
+    else taker.resume(concurrencyFor(service, processes));
+  });
+}
+
 /** Whoever has forgotten it finds out here, and not by its callers' complaints alone. */
 export function warnWithoutKey({ config, log }: Service): void {
   if (config.apiKey !== null) return;
