@@ -35,7 +35,7 @@ export interface Outbox {
   forget(jobId: string): Promise<void>;
   /**
    * What is kept for this worker to deliver: by a worker of its id before it, and by others that are surely gone. What
-   * it has in hand itself may be among it. The first are delivered first.
+   * it has in hand itself may be among it. The first are delivered first. It is not asked again before it has answered.
    */
   owed(): Promise<readonly Owed[]>;
 }

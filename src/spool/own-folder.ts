@@ -32,14 +32,24 @@ export class OwnFolder {
     this.#beating.unref();
   }
 
-  /** Where it is, or would be. */
-  async path(): Promise<string> {
-    return path.join(await outputFolder(this.#options.workspace), ...this.#names);
+  /** The folder of pictures. */
+  outputs(): Promise<string> {
+    return outputFolder(this.#options.workspace);
   }
 
-  /** It is made where it is missing, also when it was taken over. @returns where it is. */
-  async make(): Promise<string> {
-    const own = await folderBelow(await outputFolder(this.#options.workspace), ...this.#names);
+  /** Where it is, or would be. */
+  async path(): Promise<string> {
+    return path.join(await this.outputs(), ...this.#names);
+  }
+
+  /**
+   * It is made where it is missing, also when it was taken over.
+   *
+   * @param outputs the folder of pictures, where that is known.
+   * @returns where it is.
+   */
+  async make(outputs?: string): Promise<string> {
+    const own = await folderBelow(outputs ?? (await this.outputs()), ...this.#names);
     if (!(await exists(path.join(own, BEAT)))) await this.beat(own);
     return own;
   }

@@ -3,8 +3,8 @@ import path from 'node:path';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Kept, Outbox, Owed } from '../runpod/outbox.ts';
-import { writeWhole } from '../storage/files.ts';
-import { isReal, outputFolder } from '../storage/folders.ts';
+import { unlessGone, writeWhole } from '../storage/files.ts';
+import { isReal } from '../storage/folders.ts';
 import { safeFileName } from '../storage/names.ts';
 import { type Owner, thisProcess } from '../storage/owner.ts';
 import {
@@ -14,7 +14,6 @@ import {
   remove,
   removeIfEmpty,
   removeRecord,
-  unlessGone,
 } from './contents.ts';
 import { byAge, type Found, readRecord } from './found.ts';
 import { OwnFolder } from './own-folder.ts';
@@ -79,7 +78,6 @@ export class Spool implements Outbox {
   /** Records that a later version of this program wrote, as `Found` knows them. */
   readonly #later = new Set<string>();
   readonly #told = new Set<string>();
-  #looking: Promise<readonly Owed[]> | null = null;
 
   constructor(options: SpoolOptions) {
     this.#options = options;
@@ -110,8 +108,9 @@ export class Spool implements Outbox {
   async #keep(write: ToWrite): Promise<void> {
     this.#inHand.add(write.name);
     this.#done.delete(write.name);
-    if (write.picture) await this.#flush(write.picture);
-    await this.#write(write);
+    const outputs = await this.#folder.outputs();
+    if (write.picture) await this.#flush(path.join(outputs, write.picture));
+    await this.#write(write, outputs);
   }
 
   async forget(jobId: string): Promise<void> {
@@ -122,15 +121,7 @@ export class Spool implements Outbox {
     this.#done.delete(name);
   }
 
-  /** One look at a time: the one before may still hang. */
   async owed(): Promise<readonly Owed[]> {
-    this.#looking ??= this.#lookForOwed().finally(() => {
-      this.#looking = null;
-    });
-    return await this.#looking;
-  }
-
-  async #lookForOwed(): Promise<readonly Owed[]> {
     const own = await this.#folder.make();
     const now = await this.#folder.beat(own);
     const errors = await takeOverGone(own, {
@@ -160,16 +151,16 @@ export class Spool implements Outbox {
     }
   }
 
-  async #write(write: ToWrite, isAgain = false): Promise<void> {
+  async #write(write: ToWrite, outputs: string, isAgain = false): Promise<void> {
     const { name, text, picture } = write;
     try {
-      const file = path.join(await this.#folder.make(), name);
-      await this.#setBeside(file, picture);
+      const file = path.join(await this.#folder.make(outputs), name);
+      await this.#setBeside(file, picture && path.join(outputs, picture));
       await writeWhole(file, text, { durable: true });
     } catch (error) {
       // It was taken over just now, for this process stood still for long.
       if (isAgain || (error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-      await this.#write(write, true);
+      await this.#write(write, await this.#folder.outputs(), true);
     }
   }
 
@@ -178,8 +169,7 @@ export class Spool implements Outbox {
     try {
       const beside = pictureBeside(record);
       await remove(beside);
-      const outputs = await outputFolder(this.#options.workspace);
-      if (picture !== null) await linkPicture(path.join(outputs, picture), beside);
+      if (picture !== null) await linkPicture(picture, beside);
     } catch (error) {
       this.#tell(error);
     }
@@ -188,8 +178,7 @@ export class Spool implements Outbox {
   /** A record that outlives a machine needs a picture that does. */
   async #flush(picture: string): Promise<void> {
     try {
-      const outputs = await outputFolder(this.#options.workspace);
-      await flushPicture(path.join(outputs, picture));
+      await flushPicture(picture);
     } catch (error) {
       this.#tell(error); // when it is read back, it is seen what it is
     }
@@ -245,7 +234,7 @@ export class Spool implements Outbox {
 
   #owed(file: string, { job, worker }: ResultRecord, ageMs: number): Owed {
     const read = async (maxBytes: number) => {
-      const dir = await outputFolder(this.#options.workspace);
+      const dir = await this.#folder.outputs();
       const record = await readRecord(file).catch(unlessGone);
       return record && { output: await outputOf(record, file, dir, maxBytes) };
     };
