@@ -26,10 +26,7 @@ const NEXT: Readonly<Record<State, readonly State[]>> = {
 };
 
 /** The next state, or an Error when the table has no such step: a mistake in our own code. */
-export function step(from: State, to: State): State {
-  if (!NEXT[from].includes(to)) throw new Error(`a ${from} worker cannot become ${to}`);
-  return to;
-}
+export const step = stepper('worker', NEXT);
 
 /**
  * The life of a place for such processes, one after the other.
@@ -50,7 +47,11 @@ const NEXT_OF_PLACE: Readonly<Record<PlaceState, readonly PlaceState[]>> = {
 };
 
 /** The same for a place. */
-export function stepOfPlace(from: PlaceState, to: PlaceState): PlaceState {
-  if (!NEXT_OF_PLACE[from].includes(to)) throw new Error(`a ${from} place cannot become ${to}`);
-  return to;
+export const stepOfPlace = stepper('place', NEXT_OF_PLACE);
+
+function stepper<S extends string>(what: string, next: Readonly<Record<S, readonly S[]>>) {
+  return (from: S, to: S): S => {
+    if (!next[from].includes(to)) throw new Error(`a ${from} ${what} cannot become ${to}`);
+    return to;
+  };
 }
