@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { StandInPlatform } from '../test/runpod/platform.ts';
 import { type Evidence, type Leftovers, resultsOf } from './evidence.ts';
 import { serveImages } from './image-server.ts';
 import { drawImages, makeJobs, type TestJob } from './jobs.ts';
@@ -8,12 +7,13 @@ import { footprintOf, processesOf } from './processes.ts';
 import { Random } from './random.ts';
 import { savedJobs } from './saved.ts';
 import { describe, schedule } from './schedule.ts';
+import { START_MS, setUp } from './set-up.ts';
 import { type Stage, type Strike, waitFor } from './stage.ts';
 import { strike } from './strike.ts';
 import { runUndisturbed } from './undisturbed.ts';
 import { judge, type Verdict } from './verdict.ts';
-import { ChaosWorker } from './worker.ts';
-import { filesIn, makeWorkspace, type Workspace } from './workspace.ts';
+import type { ChaosWorker } from './worker.ts';
+import { filesIn, type Workspace } from './workspace.ts';
 
 export interface ChaosOptions {
   readonly seed: number;
@@ -41,8 +41,7 @@ const HEARTBEAT_MS = 5_000;
  */
 const SETTLE_MS = 240_000;
 
-/** How long the worker has to take its first job, and to end in the end. */
-const START_MS = 120_000;
+/** How long the worker has to end in the end. */
 const END_MS = 60_000;
 
 /** Have faults strike a worker that has jobs to do, and judge what became of them. */
@@ -92,20 +91,15 @@ async function setStage(
   { seed, signal }: ChaosOptions,
   stack: AsyncDisposableStack,
 ): Promise<Stage> {
-  const workspace = await makeWorkspace();
-  stack.defer(() => workspace.remove());
   const script = new PlatformScript(new Random(seed + 1));
-  const platform = await StandInPlatform.start({
+  const options = {
     holdMs: 2_000,
     slowMs: 1_500,
     heartbeatMs: HEARTBEAT_MS,
-    faultFor: (kind) => script.faultFor(kind),
-  });
-  stack.defer(() => platform.close());
-  const env = platform.env(PING_MS);
-  const worker = new ChaosWorker({ workspace, env, now: () => platform.now() });
-  stack.defer(() => worker.close());
-  return { worker, platform, script, workspace, signal, random: new Random(seed + 2) };
+    faultFor: (kind: string) => script.faultFor(kind),
+  };
+  const made = await setUp(stack, options, PING_MS);
+  return { ...made, script, signal, random: new Random(seed + 2) };
 }
 
 /** Queues the jobs, evenly, and has one fault after the other strike until the time is over. */

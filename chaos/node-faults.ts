@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { send } from './processes.ts';
 import type { NodeFault } from './schedule.ts';
+import { START_MS } from './set-up.ts';
 import { type Outcome, type Stage, waitFor } from './stage.ts';
 
 /** How long a moment is waited for; then it strikes all the same. */
@@ -8,9 +9,6 @@ const MOMENT_MS = 15_000;
 
 /** The grace that jobs have (`LOTUS_SHUTDOWN_GRACE`, 30 s by default), what they have to return, and some. */
 const END_MS = 60_000;
-
-/** Node, Python, torch and the sample model, on a machine that does other things too. */
-const START_MS = 120_000;
 
 export async function strikeNode(fault: NodeFault, stage: Stage): Promise<Outcome> {
   const { worker, script, random, signal } = stage;

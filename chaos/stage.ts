@@ -1,18 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { StandInPlatform } from '../test/runpod/platform.ts';
 import type { PlatformScript } from './platform-script.ts';
 import type { Random } from './random.ts';
 import type { Fault } from './schedule.ts';
-import type { ChaosWorker } from './worker.ts';
-import type { Workspace } from './workspace.ts';
+import type { SetUp } from './set-up.ts';
 
 /** What faults strike. */
-export interface Stage {
-  readonly worker: ChaosWorker;
-  readonly platform: StandInPlatform;
+export interface Stage extends SetUp {
   readonly script: PlatformScript;
   readonly random: Random;
-  readonly workspace: Workspace;
   /** Aborts when all is to end. */
   readonly signal: AbortSignal;
 }

@@ -1,13 +1,10 @@
-import { StandInPlatform } from '../test/runpod/platform.ts';
 import type { Said } from './answers.ts';
 import { resultsOf } from './evidence.ts';
 import type { TestJob } from './jobs.ts';
+import { START_MS, setUp } from './set-up.ts';
 import { waitFor } from './stage.ts';
-import { ChaosWorker } from './worker.ts';
-import { makeWorkspace } from './workspace.ts';
 
-/** Nothing that works takes as long: a start, and so long for each job. */
-const START_MS = 120_000;
+/** Nothing that works takes as long for a job. */
 const JOB_MS = 5_000;
 
 /**
@@ -20,16 +17,7 @@ export async function runUndisturbed(
   signal: AbortSignal,
 ): Promise<Map<string, Said>> {
   await using stack = new AsyncDisposableStack();
-  const workspace = await makeWorkspace();
-  stack.defer(() => workspace.remove());
-  const platform = await StandInPlatform.start({ holdMs: 2_000 });
-  stack.defer(() => platform.close());
-  const worker = new ChaosWorker({
-    workspace,
-    env: platform.env(),
-    now: () => platform.now(),
-  });
-  stack.defer(() => worker.close());
+  const { platform, worker } = await setUp(stack, { holdMs: 2_000 });
   platform.queue(...jobs.map(({ id, input }) => ({ id, input })));
   worker.start('worker1');
   const isOver = () => platform.acceptances.length >= jobs.length || worker.life.end !== null;

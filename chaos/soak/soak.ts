@@ -1,13 +1,14 @@
-import { StandInPlatform } from '../../test/runpod/platform.ts';
+import type { StandInPlatform } from '../../test/runpod/platform.ts';
 import { resultsOf } from '../evidence.ts';
 import { serveImages } from '../image-server.ts';
 import { drawImages, type Making, makeJob, type TestJob } from '../jobs.ts';
 import { type Footprint, footprintOf, pythonsOf } from '../processes.ts';
 import { Random } from '../random.ts';
 import { savedJobs } from '../saved.ts';
+import { START_MS, setUp } from '../set-up.ts';
 import { waitFor } from '../stage.ts';
-import { ChaosWorker } from '../worker.ts';
-import { filesIn, makeWorkspace, type Workspace } from '../workspace.ts';
+import type { ChaosWorker } from '../worker.ts';
+import { filesIn, type Workspace } from '../workspace.ts';
 
 export interface SoakOptions {
   readonly seed: number;
@@ -43,7 +44,6 @@ export interface Soaked {
 /** With a large one now and then: what is allocated for it is to be given back. */
 const SIZES = [48, 160, 320, 640, 1600];
 const WRONG_PERCENT = 10;
-const START_MS = 120_000;
 const JOB_MS = 10_000;
 const END_MS = 60_000;
 /** A record is removed after its result was delivered. */
@@ -56,16 +56,7 @@ export async function runSoak(options: SoakOptions): Promise<Soaked> {
   const images = await drawImages(SIZES);
   const server = await serveImages(images);
   stack.defer(() => server.close());
-  const workspace = await makeWorkspace();
-  stack.defer(() => workspace.remove());
-  const platform = await StandInPlatform.start({ holdMs: 5_000 });
-  stack.defer(() => platform.close());
-  const worker = new ChaosWorker({
-    workspace,
-    env: platform.env(),
-    now: () => platform.now(),
-  });
-  stack.defer(() => worker.close());
+  const { workspace, platform, worker } = await setUp(stack, { holdMs: 5_000 });
   worker.start('worker1');
   if (!(await waitFor(() => worker.isUp, START_MS, signal))) throw new Error('it did not start');
   const random = new Random(seed);
