@@ -1,0 +1,135 @@
+"""Trains the sample model: `python -m train` in the folder `sample`.
+
+Draws scenes as it goes and writes a checkpoint every so often, with what it takes to go on.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .batches import Batch, Scenes, load
+from .losses import loss
+from .model import make_pipeline, parts, predict
+
+SEED = 20240926  # the day the Lotus paper appeared
+WARM_UP = 200
+DECAY = 0.998
+#: Checkpoints, in steps.
+EVERY = 500
+
+
+def main() -> None:
+    flags = _flags()
+    torch.set_num_threads(flags.threads)
+    pipeline = make_pipeline(SEED)
+    trainer = Trainer(pipeline, flags.rate, flags.steps)
+    state = Path(flags.output, "state.pt")
+    if state.exists():
+        trainer.load(torch.load(state, weights_only=True), restart=flags.restart)
+    scenes = Scenes(flags.batch, flags.areas, flags.first + trainer.step)
+    batches = load(scenes, flags.workers)
+    since, mean = time.monotonic(), math.nan
+    while trainer.step < flags.steps:
+        value = trainer.learn(batches)
+        mean = value if math.isnan(mean) else 0.98 * mean + 0.02 * value
+        if trainer.step % 50 == 0:
+            print(f"{trainer.step} {mean:.4f} {time.monotonic() - since:.0f} s", flush=True)
+        if trainer.step % EVERY == 0 or trainer.step == flags.steps:
+            save(trainer, Path(flags.output))
+
+
+def _flags() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m train")
+    parser.add_argument("--output", default="training", help="folder of the checkpoint")
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--batch", type=int, default=8, help="pictures of the smallest area")
+    parser.add_argument("--areas", type=int, nargs="+", default=[128 * 96, 160 * 120])
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate, at its highest")
+    parser.add_argument("--first", type=int, default=0, help="number of the first batch")
+    parser.add_argument("--restart", action="store_true", help="keep weights, count steps anew")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw")
+    return parser.parse_args()
+
+
+class Trainer:
+    """Weights that learn, and their running mean, which is what is kept."""
+
+    def __init__(self, pipeline: Any, rate: float, steps: int) -> None:
+        self.pipeline, self.step = pipeline, 0
+        with torch.no_grad():
+            self._prompt, _ = pipeline.encode_prompt("", torch.device("cpu"), 1, False)
+        self._weights = [w for part in parts(pipeline)[:2] for w in part.parameters()]
+        self._mean = [weight.detach().clone() for weight in self._weights]
+        self._optimizer = torch.optim.AdamW(self._weights, lr=rate, weight_decay=1e-3)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, lambda step: _rate(step, steps)
+        )
+
+    def learn(self, batches: Iterator[Batch]) -> float:
+        rgb, wanted = next(batches)
+        predicted = predict(self.pipeline, rgb / 127.5 - 1, self._prompt)
+        value = loss(predicted, wanted)
+        self._optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(self._weights, 1.0)
+        self._optimizer.step()
+        self._schedule.step()
+        self.step += 1
+        decay = min(DECAY, self.step / (self.step + 10))
+        torch._foreach_lerp_(self._mean, self._weights, 1 - decay)
+        return value.item()
+
+    def averaged(self) -> Any:
+        """The pipeline with the mean of its weights, until `learn` is called again."""
+        self._swap()
+        return self.pipeline
+
+    def _swap(self) -> None:
+        with torch.no_grad():
+            for weight, mean in zip(self._weights, self._mean, strict=True):
+                kept = weight.clone()
+                weight.copy_(mean)
+                mean.copy_(kept)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "weights": [weight.detach() for weight in self._weights],
+            "mean": self._mean,
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any], *, restart: bool) -> None:
+        """Go on; or, with `restart`, take the mean weights and begin to count anew."""
+        with torch.no_grad():
+            for i, weight in enumerate(self._weights):
+                weight.copy_(state["mean" if restart else "weights"][i])
+                self._mean[i].copy_(state["mean"][i])
+        if not restart:
+            self.step = state["step"]
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._schedule.load_state_dict(state["schedule"])
+
+
+def _rate(step: int, steps: int) -> float:
+    warm = min(1.0, (step + 1) / WARM_UP)
+    return warm * (0.02 + 0.98 * (1 + math.cos(math.pi * min(step / steps, 1))) / 2)
+
+
+def save(trainer: Trainer, folder: Path) -> None:
+    """Write the checkpoint in float16, as it is loaded, and the state to go on from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = folder / "state.pt.partial"
+    torch.save(trainer.state(), state)
+    state.rename(folder / "state.pt")
+
+
+if __name__ == "__main__":
+    main()
