@@ -16,13 +16,16 @@ Array = NDArray[np.float32]
 EPSILON = np.float32(2e-3)
 FAR = np.float32(np.inf)
 
+#: Linear RGB in [0, 1].
+Color = tuple[float, float, float]
+
 
 @dataclass(frozen=True)
 class Material:
-    """What a surface looks like: two colours, linear RGB in [0, 1], and how they mix."""
+    """What a surface looks like: two colours and how they mix."""
 
-    color: tuple[float, float, float]
-    other: tuple[float, float, float]
+    color: Color
+    other: Color
     pattern: str = "flat"
     #: Metres for one period of the pattern.
     period: float = 1.0
