@@ -37,7 +37,7 @@ const env = { ...process.env, LOTUS_SAMPLE: '1' };
 const config = readConfig(env);
 const { made } = await provision({ config, env, steps: FOR_THE_MODEL, observer: {} });
 const output = await mkdtemp(path.join(os.tmpdir(), 'lotus-bench-'));
-const image = await readFile(path.join(SAMPLE_ROOT, 'images', 'corridor.jpg'));
+const image = await readFile(path.join(SAMPLE_ROOT, 'images', 'street.jpg'));
 const input = {
   api_key: KEY,
   image_base64: image.toString('base64'),

@@ -219,9 +219,9 @@ def test_pickled_weights_are_refused_and_never_opened(checkpoint, tmp_path, part
     assert not (tmp_path / "opened").exists()
 
 
-def save_unet(make_checkpoint, checkpoint, **config):
+def save_unet(checkpoint, **config):
     """Put a UNet of another configuration into a checkpoint."""
-    unet = UNet2DConditionModel.from_config(make_checkpoint.make_unet().config, **config)
+    unet = UNet2DConditionModel.from_config(make_unet().config, **config)
     assert isinstance(unet, UNet2DConditionModel)
     unet.save_pretrained(checkpoint / "unet")
 
@@ -229,8 +229,8 @@ def save_unet(make_checkpoint, checkpoint, **config):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"in_channels": 8}, "generation model .Lotus-G."),
-        ({"in_channels": 5}, "5 input channels, not 4"),
+        ({"in_channels": 2 * LATENT_CHANNELS}, "generation model .Lotus-G."),
+        ({"in_channels": 5}, f"5 input channels, not {LATENT_CHANNELS}"),
         (
             {"class_embed_type": None, "projection_class_embeddings_input_dim": None},
             "task embedding",
@@ -238,8 +238,8 @@ def save_unet(make_checkpoint, checkpoint, **config):
         ({"projection_class_embeddings_input_dim": 6}, "task embedding"),
     ],
 )
-def test_a_unet_that_is_not_lotus_ds_is_refused(make_checkpoint, checkpoint, config, message):
-    save_unet(make_checkpoint, checkpoint, **config)
+def test_a_unet_that_is_not_lotus_ds_is_refused(checkpoint, config, message):
+    save_unet(checkpoint, **config)
     with refused("incompatible_model", f"{checkpoint} .*{message}"):
         load_folder(checkpoint)
 

@@ -104,6 +104,7 @@ class Trainer:
             "mean": self._mean,
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
+            "random": torch.get_rng_state(),
         }
 
     def load(self, state: dict[str, Any], *, restart: bool) -> None:
@@ -116,6 +117,7 @@ class Trainer:
             self.step = state["step"]
             self._optimizer.load_state_dict(state["optimizer"])
             self._schedule.load_state_dict(state["schedule"])
+            torch.set_rng_state(state["random"])
 
 
 def _rate(step: int, steps: int) -> float:

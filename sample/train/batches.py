@@ -1,5 +1,6 @@
 """Batches of drawn scenes, without end."""
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -57,8 +58,16 @@ class Scenes(IterableDataset[Batch]):
 
 def load(scenes: Scenes, workers: int) -> Iterator[Batch]:
     """Draw batches in processes of their own, in order."""
-    loader = DataLoader(scenes, batch_size=None, num_workers=workers, prefetch_factor=4)
+    loader = DataLoader(
+        scenes, batch_size=None, num_workers=workers, prefetch_factor=8, worker_init_fn=_yield_cores
+    )
     return iter(loader)
+
+
+def _yield_cores(_worker: int) -> None:
+    # The threads that train wait for each other at every step: what takes a core from one of them
+    # takes it from all.
+    os.nice(19)
 
 
 def _multiple(edge: float) -> int:

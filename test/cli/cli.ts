@@ -9,7 +9,7 @@ import { APP_ROOT } from '../../src/app.ts';
 const MAIN = path.join(APP_ROOT, 'src', 'cli', 'main.ts');
 
 /** The sample images, which are a JPEG, a WebP and two PNGs. */
-export const IMAGES = path.join(APP_ROOT, 'sample', 'images');
+export const IMAGES = path.join(APP_ROOT, 'test', 'fixtures', 'images');
 
 /** A folder of the test's own. */
 export async function temporaryFolder(): Promise<string> {

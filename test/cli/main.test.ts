@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { VERSION } from '../../src/app.ts';
-import { rows, IMAGES as SAMPLE_IMAGES, start, temporaryFolder } from './cli.ts';
+import { IMAGES, rows, start, temporaryFolder } from './cli.ts';
 
 describe('the command line', () => {
   it('says its version', async () => {
@@ -49,7 +49,7 @@ describe('the command line', () => {
   });
 
   it('gives a row for every input when the model cannot be loaded', async () => {
-    const args = ['infer', 'missing.png', SAMPLE_IMAGES, '--json', '-o', await temporaryFolder()];
+    const args = ['infer', 'missing.png', IMAGES, '--json', '-o', await temporaryFolder()];
     const upstream = new URL('../../sample/upstream', import.meta.url).pathname;
     const env = { LOTUS_SAMPLE: '', LOTUS_UPSTREAM_DIR: upstream, MODEL_ID: '/no/such/model' };
     const { exitCode, stdout } = await start(args, env);

@@ -3,9 +3,9 @@ import path from 'node:path';
 import fc from 'fast-check';
 import sharp, { type Sharp } from 'sharp';
 import { describe, expect, it } from 'vitest';
-import { SAMPLE_ROOT } from '../../src/app.ts';
 import { LotusError } from '../../src/errors.ts';
 import { decodeImage, refusalOf } from '../../src/image/decode.ts';
+import { IMAGES } from '../cli/cli.ts';
 import { makeProgressive, segment, withSegments } from '../corpus/jpeg.ts';
 import {
   chunk,
@@ -111,8 +111,8 @@ describe('decodeImage', () => {
     ['corridor.jpg', 640, 427],
     ['mountains.webp', 480, 640],
     ['shapes.png', 512, 384],
-  ])('decodes the sample %s', async (name, width, height) => {
-    const image = await decodeImage(await readFile(path.join(SAMPLE_ROOT, 'images', name)));
+  ])('decodes %s', async (name, width, height) => {
+    const image = await decodeImage(await readFile(path.join(IMAGES, name)));
     expect(image).toMatchObject({ width, height });
     expect(image.pixels).toHaveLength(width * height * 3);
     expect(new Set(image.pixels).size).toBeGreaterThan(4);

@@ -30,7 +30,7 @@ describe("libvips' loaders", () => {
   });
 
   it('read no files, whoever asks', async () => {
-    await expect(realSharp('sample/images/balls.png').metadata()).rejects.toThrow();
+    await expect(realSharp('test/fixtures/images/balls.png').metadata()).rejects.toThrow();
   });
 
   it('leave raw pixels and the encoders alone', async () => {

@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { SAMPLE_ROOT } from '../../src/app.ts';
 import { sniff } from '../../src/image/sniff.ts';
+import { IMAGES } from '../cli/cli.ts';
 
 const bytes = (latin1: string) => Buffer.from(latin1, 'latin1');
 
@@ -32,7 +32,7 @@ describe('sniff', () => {
     ['corridor.jpg', 'jpeg'],
     ['mountains.webp', 'webp'],
   ])('knows the sample %s', async (name, kind) => {
-    expect(sniff(await readFile(path.join(SAMPLE_ROOT, 'images', name)))).toEqual({ kind });
+    expect(sniff(await readFile(path.join(IMAGES, name)))).toEqual({ kind });
   });
 
   it.each([
