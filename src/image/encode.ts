@@ -1,3 +1,4 @@
+import type { DecodedImage } from './decode.ts';
 import { sharp } from './libvips.ts';
 
 /** Encode 8-bit grey pixels, rows top to bottom, as a grey PNG. The same pixels give the same bytes. */
@@ -8,6 +9,13 @@ export async function encodeGreyPng(
 ): Promise<Buffer> {
   return await sharp(pixels, { raw: { width, height, channels: 1 } })
     .toColourspace('b-w') // one channel; sharp would write three
+    .png()
+    .toBuffer();
+}
+
+/** Encode RGB pixels as a PNG. The same pixels give the same bytes. */
+export async function encodeRgbPng({ pixels, width, height }: DecodedImage): Promise<Buffer> {
+  return await sharp(pixels, { raw: { width, height, channels: 3 } })
     .png()
     .toBuffer();
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
-import { encodeGreyPng } from '../../src/image/encode.ts';
+import { encodeGreyPng, encodeRgbPng } from '../../src/image/encode.ts';
 
 /** The fields of a PNG's header, which is its first chunk. */
 function header(png: Buffer) {
@@ -78,5 +78,19 @@ describe('encodeGreyPng', () => {
 
   it('refuses too few pixels', async () => {
     await expect(encodeGreyPng(new Uint8Array(5), 3, 2)).rejects.toThrow('6 bytes');
+  });
+});
+
+describe('encodeRgbPng', () => {
+  it('writes three channels of 8 bits, and the same pixels decode', async () => {
+    const pixels = Buffer.from(Array.from({ length: 7 * 5 * 3 }, (_, i) => (i * 37) % 256));
+    const png = await encodeRgbPng({ pixels, width: 7, height: 5 });
+    expect(header(png)).toMatchObject({ width: 7, height: 5, depth: 8, colourType: 2 });
+    expect((await sharp(png).raw().toBuffer()).equals(pixels)).toBe(true);
+  });
+
+  it('keeps colour where all pixels are grey', async () => {
+    const png = await encodeRgbPng({ pixels: Buffer.alloc(4 * 4 * 3, 9), width: 4, height: 4 });
+    expect(header(png)).toMatchObject({ depth: 8, colourType: 2 });
   });
 });
