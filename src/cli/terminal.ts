@@ -1,3 +1,5 @@
+import type { Environment } from '../config.ts';
+
 /**
  * What a person sees: results on standard output, everything else on standard error. When that is a
  * terminal, its last line may be a status that is drawn over.
@@ -41,6 +43,15 @@ export class Terminal {
     const room = (process.stderr.columns ?? 80) - 1;
     process.stderr.write(`\r\x1b[K${this.#status.slice(0, room)}`);
   }
+}
+
+/**
+ * Whether there is a terminal that says it has 24-bit colours, and its owner wants any: see https://no-color.org.
+ * Node.js's own `hasColors` guesses where none of that is said.
+ */
+export function hasTrueColour(isTty: boolean, env: Environment): boolean {
+  const { COLORTERM = '', NO_COLOR, TERM } = env;
+  return isTty && !NO_COLOR && TERM !== 'dumb' && ['truecolor', '24bit'].includes(COLORTERM);
 }
 
 /** How much of it is done, in 20 columns: `[######--------------]`. */
