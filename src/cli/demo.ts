@@ -1,16 +1,80 @@
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { SAMPLE_ROOT } from '../app.ts';
-import { infer } from './infer.ts';
+import { LotusError, messageOf } from '../errors.ts';
+import { contactSheet, type SheetRow } from '../image/contact-sheet.ts';
+import type { DecodedImage } from '../image/decode.ts';
+import { encodeRgbPng } from '../image/encode.ts';
+import { scale } from '../image/scale.ts';
+import { writeWhole } from '../storage/files.ts';
+import { halfBlocks } from './half-blocks.ts';
+import { infer, type Row } from './infer.ts';
+import { hasTrueColour, Terminal } from './terminal.ts';
+
+/** What the sample model was trained for, long edge. The default, 768, is the released models'. */
+const PROCESSING_RES = 384;
+
+/** Of the picture on a terminal, at most: on a wider one it would be too tall to be seen at a glance. */
+const MAX_COLUMNS = 78;
+
+export interface DemoFlags {
+  output: string;
+  json?: boolean;
+}
 
 /** `lotus-worker demo`: the sample model on the sample images. Returns the exit code. */
-export async function demo(flags: { output: string; json?: boolean }): Promise<number> {
-  const code = await infer([path.join(SAMPLE_ROOT, 'images')], { ...flags, sample: true });
-  if (code === 0 && !flags.json) {
-    process.stderr.write(
-      `The maps are in ${path.resolve(flags.output)}. They show noise: the sample model's weights are` +
-        ' random, it stands in for the real one so that everything can be tried without a GPU or a' +
-        ' download.\nYour own pictures: lotus-worker infer photo.jpg --output depth\n',
-    );
-  }
+export async function demo(flags: DemoFlags): Promise<number> {
+  const { code, sheet } = await inferSamples(flags);
+  if (sheet === null) return code;
+  const file = path.resolve(flags.output, 'contact-sheet.png');
+  await save(file, await encodeRgbPng(sheet));
+  if (flags.json) return code;
+  const terminal = new Terminal();
+  if (hasTrueColour(process.stderr.isTTY, process.env)) await show(sheet);
+  terminal.note(
+    `The maps are in ${path.resolve(flags.output)}, and all of them at a glance in ${file}.\n` +
+      'The model is a small one, trained on drawn scenes for demonstration. Real ones are much better:\n' +
+      'lotus-worker infer photo.jpg --output depth',
+  );
   return code;
+}
+
+/** A map for each of the sample images, and a contact sheet of them all; null where one failed. */
+export async function inferSamples(
+  flags: DemoFlags,
+): Promise<{ code: number; sheet: DecodedImage | null }> {
+  const rows: Row[] = [];
+  const code = await infer(
+    [path.join(SAMPLE_ROOT, 'images')],
+    { ...flags, sample: true, processingRes: PROCESSING_RES },
+    (row) => rows.push(row),
+  );
+  return { code, sheet: code === 0 ? await contactSheet(read(rows)) : null };
+}
+
+async function* read(rows: readonly Row[]): AsyncGenerator<SheetRow> {
+  for (const row of rows) {
+    if (!row.ok) continue;
+    const png = row.files.find(({ format }) => format === 'png');
+    if (!png) throw new Error('png is always made');
+    yield {
+      image: await readFile(row.input),
+      map: await readFile(png.file_path),
+      isNearBright: row.polarity === 'near-bright',
+    };
+  }
+}
+
+async function save(file: string, bytes: Uint8Array): Promise<void> {
+  await writeWhole(file, bytes).catch((error) => {
+    throw new LotusError('internal', `Cannot save ${file}: ${messageOf(error)}.`, { cause: error });
+  });
+}
+
+/** The sheet in half blocks, on standard error. */
+async function show(sheet: DecodedImage): Promise<void> {
+  // One column less than there is, as Terminal has it.
+  const width = Math.max(1, Math.min(MAX_COLUMNS, (process.stderr.columns || 80) - 1));
+  const height = Math.max(1, Math.round((sheet.height * width) / sheet.width));
+  process.stderr.write(halfBlocks(await scale(sheet, { width, height })));
 }

@@ -49,10 +49,15 @@ const AHEAD = 1;
 /**
  * `lotus-worker infer`: a map for each image.
  *
+ * @param onRow gets what became of each input, too.
  * @returns the exit code: 0 all well, 1 some failed.
  * @throws UsageError, SetupError, or LotusError when the model cannot be loaded, or `cancelled`.
  */
-export async function infer(paths: readonly string[], flags: InferFlags): Promise<number> {
+export async function infer(
+  paths: readonly string[],
+  flags: InferFlags,
+  onRow?: (row: Row) => void,
+): Promise<number> {
   const options = readOptions(flags);
   const session = await openSession(flags, new Terminal());
   const output = await realOutput(flags.output);
@@ -72,7 +77,7 @@ export async function infer(paths: readonly string[], flags: InferFlags): Promis
   const model =
     maxProcesses > 0 ? await startModel(session, signal, { maxProcesses }).catch(tellAll) : null;
   try {
-    return await inferAll({ inputs, output, options, flags, session, model, signal });
+    return await inferAll({ inputs, output, options, flags, onRow, session, model, signal });
   } finally {
     await model?.stop();
   }
@@ -84,6 +89,7 @@ interface Batch {
   output: string;
   options: JobOptions;
   flags: InferFlags;
+  onRow: ((row: Row) => void) | undefined;
   session: Session;
   model: Model | null;
   signal: AbortSignal;
@@ -104,6 +110,7 @@ async function inferAll(batch: Batch): Promise<number> {
     done += 1;
     if (!row.ok) failed += 1;
     show(row, batch);
+    batch.onRow?.(row);
     terminal.progress(done, inputs.length, row.input);
   }
   terminal.status('');

@@ -242,7 +242,7 @@ function addDemo(program: Command, done: (exitCode: number) => void): void {
   program
     .command('demo')
     .description('Run the sample model on the sample images: no GPU, no download.')
-    .option('-o, --output <dir>', 'where the maps go', 'lotus-demo')
+    .option('-o, --output <dir>', 'where the maps and their contact sheet go', 'lotus-demo')
     .option('--json', 'one line of JSON an image, on standard output')
     .action(async (flags) => {
       const { demo } = await import('./demo.ts');
@@ -256,7 +256,7 @@ function modelOption(): Option {
 }
 
 function sampleOption(): Option {
-  return new Option('--sample', 'the sample model: no GPU, no download, no meaning');
+  return new Option('--sample', 'the sample model: small, no GPU, no download');
 }
 
 function choices(flags: string, field: Field, values: readonly string[]): Option {

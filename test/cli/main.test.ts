@@ -12,6 +12,7 @@ describe('the command line', () => {
   it.each([
     [['--help'], 'infer'],
     [['infer', '--help'], '--processing-res <pixels>'],
+    [['infer', '--help'], 'the sample model: small, no GPU, no download'],
     [['warmup', '--help'], '--json'],
     [['demo', '--help'], '--output <dir>'],
   ])('helps: %j', async (args, text) => {
