@@ -1,0 +1,21 @@
+import { readdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { execa } from 'execa';
+import sharp from 'sharp';
+import { expect, it } from 'vitest';
+import { APP_ROOT } from '../src/app.ts';
+import { IMAGES, temporaryFolder } from './cli/cli.ts';
+
+it('`npm run pictures` makes a contact sheet of the sample images, not too large for git', async () => {
+  const folder = path.join(await temporaryFolder(), 'pictures');
+  const script = path.join(APP_ROOT, 'scripts', 'pictures.ts');
+  const { stdout } = await execa(process.execPath, [script, folder]);
+  expect(await readdir(folder)).toEqual(['contact-sheet.jpg']);
+  const bytes = await readFile(path.join(folder, 'contact-sheet.jpg'));
+  expect(bytes.length).toBeLessThan(500_000);
+  const { format, width = 0, height = 0 } = await sharp(bytes).metadata();
+  expect({ format, width }).toEqual({ format: 'jpeg', width: 992 });
+  // No sample image is flatter than that.
+  expect(height).toBeGreaterThan((await readdir(IMAGES)).length * 100);
+  expect(stdout).toContain(`${width}x${height}, ${bytes.length} bytes`);
+});
