@@ -6,6 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { inferSamples } from '../src/cli/demo.ts';
+import { contactSheet } from '../src/image/contact-sheet.ts';
 import { sharp } from '../src/image/libvips.ts';
 import { writeWhole } from '../src/storage/files.ts';
 
@@ -17,9 +18,9 @@ const MAX_BYTES = 500_000;
 
 const maps = await mkdtemp(path.join(os.tmpdir(), 'lotus-worker-pictures-'));
 try {
-  const { sheet } = await inferSamples({ output: maps });
-  if (sheet === null) throw new Error('a map is missing; what is above says why');
-  const { pixels, width, height } = sheet;
+  const { code, rows } = await inferSamples({ output: maps });
+  if (code !== 0) throw new Error('a map is missing; what is above says why');
+  const { pixels, width, height } = await contactSheet(rows);
   // JPEG, for photographs would be large as PNG; with all of the colour, for the maps' edges are nothing else.
   const bytes = await sharp(pixels, { raw: { width, height, channels: 3 } })
     .jpeg({ quality: 85, chromaSubsampling: '4:4:4' })

@@ -14,8 +14,9 @@ import { hasTrueColour, Terminal } from './terminal.ts';
 /** What the sample model was trained for, long edge. The default, 768, is the released models'. */
 const PROCESSING_RES = 384;
 
-/** Of the picture on a terminal, at most: on a wider one it would be too tall to be seen at a glance. */
+/** Of the picture on a terminal, at most: so many images at this width are thirty lines, seen at a glance. */
 const MAX_COLUMNS = 78;
+const SHOWN = 3;
 
 export interface DemoFlags {
   output: string;
@@ -24,13 +25,14 @@ export interface DemoFlags {
 
 /** `lotus-worker demo`: the sample model on the sample images. Returns the exit code. */
 export async function demo(flags: DemoFlags): Promise<number> {
-  const { code, sheet } = await inferSamples(flags);
-  if (sheet === null) return code;
+  const { code, rows } = await inferSamples(flags);
+  if (code !== 0) return code;
   const file = path.resolve(flags.output, 'contact-sheet.png');
-  await save(file, await encodeRgbPng(sheet));
+  await save(file, await encodeRgbPng(await contactSheet(rows)));
   if (flags.json) return code;
   const terminal = new Terminal();
-  if (hasTrueColour(process.stderr.isTTY, process.env)) await show(sheet);
+  if (hasTrueColour(process.stderr.isTTY, process.env))
+    await show(await contactSheet(rows.slice(0, SHOWN)));
   terminal.note(
     `The maps are in ${path.resolve(flags.output)}, and all of them at a glance in ${file}.\n` +
       'The model is a small one, trained on drawn scenes for demonstration. Real ones are much better:\n' +
@@ -39,30 +41,23 @@ export async function demo(flags: DemoFlags): Promise<number> {
   return code;
 }
 
-/** A map for each of the sample images, and a contact sheet of them all; null where one failed. */
-export async function inferSamples(
-  flags: DemoFlags,
-): Promise<{ code: number; sheet: DecodedImage | null }> {
+/** A map for each of the sample images, and a row of a contact sheet for each that went well. */
+export async function inferSamples(flags: DemoFlags): Promise<{ code: number; rows: SheetRow[] }> {
   const rows: Row[] = [];
   const code = await infer(
     [path.join(SAMPLE_ROOT, 'images')],
     { ...flags, sample: true, processingRes: PROCESSING_RES },
     (row) => rows.push(row),
   );
-  return { code, sheet: code === 0 ? await contactSheet(read(rows)) : null };
+  return { code, rows: (await Promise.all(rows.map(readRow))).flat() };
 }
 
-async function* read(rows: readonly Row[]): AsyncGenerator<SheetRow> {
-  for (const row of rows) {
-    if (!row.ok) continue;
-    const png = row.files.find(({ format }) => format === 'png');
-    if (!png) throw new Error('png is always made');
-    yield {
-      image: await readFile(row.input),
-      map: await readFile(png.file_path),
-      isNearBright: row.polarity === 'near-bright',
-    };
-  }
+async function readRow(row: Row): Promise<SheetRow[]> {
+  if (!row.ok) return [];
+  const png = row.files.find(({ format }) => format === 'png');
+  if (!png) throw new Error('png is always made');
+  const [image, map] = await Promise.all([readFile(row.input), readFile(png.file_path)]);
+  return [{ image, map, isNearBright: row.polarity === 'near-bright' }];
 }
 
 async function save(file: string, bytes: Uint8Array): Promise<void> {
