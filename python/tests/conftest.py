@@ -7,9 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 # Before the hub's library is imported: nothing here asks the real hub.
@@ -156,16 +154,6 @@ def pipeline(lotus: Lotus) -> Any:
     pipeline = type(lotus._loaded.pipeline).from_pretrained(CHECKPOINT, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-@pytest.fixture(scope="session")
-def make_checkpoint() -> ModuleType:
-    """The module `sample/make_checkpoint.py`."""
-    spec = spec_from_file_location("make_checkpoint", SAMPLE / "make_checkpoint.py")
-    assert spec and spec.loader
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from lotus_worker.loading import (
 )
 from lotus_worker.memory import is_out_of_memory
 from lotus_worker.stages import LOAD_STAGES
+from train.model import LATENT_CHANNELS, make_unet
 
 WEIGHTS = {
     "unet": "diffusion_pytorch_model",

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from train.render import View, render
-from train.scenes import HELD_OUT, HELD_OUT_COUNT, HELD_OUT_SIZE
 
 from evaluate.baselines import darkness, gradient
 from evaluate.metrics import Score, mean, score
+from train.render import View, render
+from train.scenes import HELD_OUT, HELD_OUT_COUNT, HELD_OUT_SIZE
 
 SAMPLE = Path(__file__).resolve().parent.parent
 
@@ -65,7 +65,7 @@ def held_out(count: int) -> Iterator[View]:
 def load_model(checkpoint: Path, upstream: Path, processing_res: int) -> Predict:
     """Load a checkpoint, to be called with H x W x 3 of uint8."""
     sys.path.insert(0, str(upstream))
-    from pipeline import LotusDPipeline
+    from pipeline import LotusDPipeline  # pyright: ignore[reportMissingImports]
 
     pipeline: Any = LotusDPipeline.from_pretrained(checkpoint, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)

@@ -18,4 +18,4 @@ def darkness(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What is darker is nearer, blurred. H x W in [0, 1]."""
     grey = Image.fromarray(rgb).convert("L")
     blurred = grey.filter(ImageFilter.GaussianBlur(max(rgb.shape) * BLUR))
-    return 1 - np.asarray(blurred, dtype=np.float32) / 255
+    return 1 - np.asarray(blurred, dtype=np.float32) / np.float32(255)

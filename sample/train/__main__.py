@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from .batches import Batch, Scenes, load
-from .losses import loss
+from .losses import first_loss, loss
 from .model import make_pipeline, parts, predict
 
 SEED = 20240926  # the day the Lotus paper appeared
@@ -23,45 +23,44 @@ DECAY = 0.998
 EVERY = 500
 
 
-def main() -> None:
-    flags = _flags()
-    torch.set_num_threads(flags.threads)
+def main(arguments: list[str] | None = None) -> None:
+    flags = _flags(arguments)
     pipeline = make_pipeline(SEED)
-    trainer = Trainer(pipeline, flags.rate, flags.steps)
+    trainer = Trainer(pipeline, flags.rate, flags.steps, flags.first_steps)
     state = Path(flags.output, "state.pt")
     if state.exists():
-        trainer.load(torch.load(state, weights_only=True), restart=flags.restart)
-    scenes = Scenes(flags.batch, flags.areas, flags.first + trainer.step)
+        trainer.load(torch.load(state, weights_only=True))
+    scenes = Scenes(flags.batch, flags.areas, trainer.step)
     batches = load(scenes, flags.workers)
     since, mean = time.monotonic(), math.nan
-    while trainer.step < flags.steps:
+    until = flags.until or flags.steps
+    while trainer.step < until:
         value = trainer.learn(batches)
         mean = value if math.isnan(mean) else 0.98 * mean + 0.02 * value
         if trainer.step % 50 == 0:
             print(f"{trainer.step} {mean:.4f} {time.monotonic() - since:.0f} s", flush=True)
-        if trainer.step % EVERY == 0 or trainer.step == flags.steps:
+        if trainer.step % EVERY == 0 or trainer.step == until:
             save(trainer, Path(flags.output))
 
 
-def _flags() -> argparse.Namespace:
+def _flags(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m train")
     parser.add_argument("--output", default="training", help="folder of the checkpoint")
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=8000, help="that the rate falls over")
+    parser.add_argument("--first-steps", type=int, default=1100, help="with the first loss")
+    parser.add_argument("--until", type=int, help="stop after this one; default: the last")
     parser.add_argument("--batch", type=int, default=8, help="pictures of the smallest area")
     parser.add_argument("--areas", type=int, nargs="+", default=[128 * 96, 160 * 120])
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate, at its highest")
-    parser.add_argument("--first", type=int, default=0, help="number of the first batch")
-    parser.add_argument("--restart", action="store_true", help="keep weights, count steps anew")
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 class Trainer:
     """Weights that learn, and their running mean, which is what is kept."""
 
-    def __init__(self, pipeline: Any, rate: float, steps: int) -> None:
-        self.pipeline, self.step = pipeline, 0
+    def __init__(self, pipeline: Any, rate: float, steps: int, first_steps: int) -> None:
+        self.pipeline, self.step, self.first_steps = pipeline, 0, first_steps
         with torch.no_grad():
             self._prompt, _ = pipeline.encode_prompt("", torch.device("cpu"), 1, False)
         self._weights = [w for part in parts(pipeline)[:2] for w in part.parameters()]
@@ -72,9 +71,7 @@ class Trainer:
         )
 
     def learn(self, batches: Iterator[Batch]) -> float:
-        rgb, wanted = next(batches)
-        predicted = predict(self.pipeline, rgb / 127.5 - 1, self._prompt)
-        value = loss(predicted, wanted)
+        value = self._loss(*next(batches))
         self._optimizer.zero_grad(set_to_none=True)
         value.backward()
         torch.nn.utils.clip_grad_norm_(self._weights, 1.0)
@@ -82,20 +79,27 @@ class Trainer:
         self._schedule.step()
         self.step += 1
         decay = min(DECAY, self.step / (self.step + 10))
-        torch._foreach_lerp_(self._mean, self._weights, 1 - decay)
+        for mean, weight in zip(self._mean, self._weights, strict=True):
+            mean.lerp_(weight.detach(), 1 - decay)
         return value.item()
 
-    def averaged(self) -> Any:
-        """The pipeline with the mean of its weights, until `learn` is called again."""
-        self._swap()
-        return self.pipeline
+    def _loss(
+        self, rgb: torch.Tensor, disparity: torch.Tensor, normals: torch.Tensor
+    ) -> torch.Tensor:
+        if self.step == self.first_steps:
+            self._show_disparity_only()
+        predicted = predict(self.pipeline, rgb / 127.5 - 1, self._prompt)
+        if self.step >= self.first_steps:
+            return loss(predicted, disparity)
+        facing_up = normals[:, 1:2] / 2 + 0.5
+        return first_loss(predicted, rgb / 255, torch.cat([disparity, facing_up], dim=1))
 
-    def _swap(self) -> None:
-        with torch.no_grad():
-            for weight, mean in zip(self._weights, self._mean, strict=True):
-                kept = weight.clone()
-                weight.copy_(mean)
-                mean.copy_(kept)
+    @torch.no_grad()
+    def _show_disparity_only(self) -> None:
+        """All three channels become the first one."""
+        last = self.pipeline.vae.decoder.conv_out
+        for values in (last.weight, last.bias):
+            values[1:] = values[:1]
 
     def state(self) -> dict[str, Any]:
         return {
@@ -107,17 +111,16 @@ class Trainer:
             "random": torch.get_rng_state(),
         }
 
-    def load(self, state: dict[str, Any], *, restart: bool) -> None:
-        """Go on; or, with `restart`, take the mean weights and begin to count anew."""
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
         with torch.no_grad():
-            for i, weight in enumerate(self._weights):
-                weight.copy_(state["mean" if restart else "weights"][i])
-                self._mean[i].copy_(state["mean"][i])
-        if not restart:
-            self.step = state["step"]
-            self._optimizer.load_state_dict(state["optimizer"])
-            self._schedule.load_state_dict(state["schedule"])
-            torch.set_rng_state(state["random"])
+            for weight, kept in zip(self._weights, state["weights"], strict=True):
+                weight.copy_(kept)
+        self._mean = state["mean"]
+        self.step = state["step"]
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["random"])
 
 
 def _rate(step: int, steps: int) -> float:

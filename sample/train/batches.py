@@ -15,7 +15,8 @@ ASPECTS = (4 / 3, 4 / 3, 3 / 2, 16 / 9, 1.0, 3 / 4, 9 / 16)
 #: Edges are multiples of it, as the worker's processing makes them of 8.
 MULTIPLE = 16
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+#: RGB, B x 3 x H x W, uint8; disparity, B x 1 x H x W in [0, 1]; normals, B x 3 x H x W in [-1, 1].
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class Scenes(IterableDataset[Batch]):
@@ -39,7 +40,7 @@ class Scenes(IterableDataset[Batch]):
             number += stride
 
     def draw(self, number: int) -> Batch:
-        """B x 3 x H x W, uint8, and B x 1 x H x W, float32."""
+        """The batch of a number."""
         rng = np.random.default_rng([TRAINING, number, 0])
         area, aspect = int(rng.choice(self.areas)), float(rng.choice(ASPECTS))
         height = _multiple((area / aspect) ** 0.5)
@@ -48,16 +49,19 @@ class Scenes(IterableDataset[Batch]):
         views = [render(TRAINING, number * self.size + i, width, height) for i in range(count)]
         rgb = np.stack([view.rgb for view in views]).transpose(0, 3, 1, 2)
         disparity = np.stack([view.disparity for view in views])[:, None]
+        normals = np.stack([view.normals for view in views]).transpose(0, 3, 1, 2)
+        planes = (rgb, disparity, normals)
         if rng.random() < 0.5:
-            rgb, disparity = rgb[..., ::-1], disparity[..., ::-1]
-        return (
-            torch.from_numpy(np.ascontiguousarray(rgb)),
-            torch.from_numpy(np.ascontiguousarray(disparity)),
-        )
+            normals = normals * np.array([-1, 1, 1], np.float32)[:, None, None]
+            planes = tuple(plane[..., ::-1] for plane in (rgb, disparity, normals))
+        rgb, disparity, normals = (torch.from_numpy(np.ascontiguousarray(p)) for p in planes)
+        return rgb, disparity, normals
 
 
 def load(scenes: Scenes, workers: int) -> Iterator[Batch]:
-    """Draw batches in processes of their own, in order."""
+    """Draw batches in so many processes, in order; in this one where that is 0."""
+    if workers == 0:
+        return iter(scenes)
     loader = DataLoader(
         scenes, batch_size=None, num_workers=workers, prefetch_factor=8, worker_init_fn=_yield_cores
     )

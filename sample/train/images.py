@@ -6,6 +6,7 @@ there are photographs; `images/README.md` says whose.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -16,7 +17,7 @@ SIZE = (640, 480)
 SAMPLES = 2  # along each edge of a pixel, for smooth edges
 
 #: By file name: the index of the scene, and how the file is written.
-IMAGES: dict[str, tuple[int, dict[str, int]]] = {
+IMAGES: dict[str, tuple[int, dict[str, Any]]] = {
     "alley.jpg": (4, {"quality": 90}),
     "field.jpg": (30, {"quality": 90}),
     "park.webp": (14, {"quality": 85}),

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from .shapes import Color, Material
+from .shapes import Color, Material, vector
 
 PATTERNS = ("flat", "flat", "checker", "stripes", "planks", "bricks", "mottled", "mottled")
 
@@ -14,7 +14,7 @@ def color(rng: Generator, dark: float = 0.05, pale: float = 0.9) -> Color:
     saturation = rng.beta(1.2, 2.5)
     value, hue = rng.uniform(dark, pale), rng.random(3)
     mixed = value * ((1 - saturation) + saturation * hue / max(hue.max(), 1e-3))
-    return tuple(float(c) for c in np.clip(mixed, 0.01, 0.95))
+    return vector(*np.clip(mixed, 0.01, 0.95))
 
 
 def material(rng: Generator, patterns: tuple[str, ...] = PATTERNS, scale: float = 1.0) -> Material:
@@ -30,6 +30,6 @@ def material(rng: Generator, patterns: tuple[str, ...] = PATTERNS, scale: float 
 
 def tinted(rng: Generator, base: Color, spread: float = 0.08, **more: Any) -> Material:
     def near() -> Color:
-        return tuple(float(np.clip(c + rng.normal(0, spread), 0.01, 0.95)) for c in base)
+        return vector(*(np.clip(c + rng.normal(0, spread), 0.01, 0.95) for c in base))
 
     return Material(color=near(), other=near(), **more)

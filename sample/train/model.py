@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 SAMPLE = Path(__file__).resolve().parent.parent
@@ -27,19 +29,22 @@ FIRST_LOG_VARIANCE = -6.0
 
 
 def make_vae() -> AutoencoderKL:
-    return AutoencoderKL(
+    network: Any = AutoencoderKL  # its annotations say tuples of one
+    return network(
         block_out_channels=(8, 16, 32, 64),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
-        norm_num_groups=8,
+        # Few: a group of one channel would take the mean out of each, and with it how far all is.
+        norm_num_groups=2,
         sample_size=768,
     )
 
 
 def make_unet() -> UNet2DConditionModel:
-    return UNet2DConditionModel(
+    network: Any = UNet2DConditionModel  # its annotations say tuples of one
+    return network(
         sample_size=96,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
@@ -85,7 +90,7 @@ def make_tokenizer() -> CLIPTokenizer:
 def make_pipeline(seed: int) -> Any:
     """A pipeline with first weights from a seed."""
     sys.path.insert(0, str(SAMPLE / "upstream"))
-    from pipeline import LotusDPipeline
+    from pipeline import LotusDPipeline  # pyright: ignore[reportMissingImports]
 
     torch.manual_seed(seed)
     pipeline = LotusDPipeline(
@@ -103,9 +108,9 @@ def make_pipeline(seed: int) -> Any:
 
 
 @torch.no_grad()
-def _scale_first_weights(vae: AutoencoderKL) -> None:
+def _scale_first_weights(vae: Any) -> None:
     """Give the UNet latents of about unit size, as SD's own training did."""
-    factor = vae.config["scaling_factor"]
+    factor = vae.config.scaling_factor
     vae.quant_conv.weight[:LATENT_CHANNELS] /= factor
     vae.quant_conv.weight[LATENT_CHANNELS:] *= 0.1
     vae.quant_conv.bias[LATENT_CHANNELS:] = FIRST_LOG_VARIANCE

@@ -38,9 +38,21 @@ def render(stream: int, index: int, width: int, height: int, samples: int = 1) -
     Args:
         stream, index: the seed; see `scenes`.
         width, height: pixels.
+        samples: see `view_of`.
+    """
+    return view_of(*draw_scene(stream, index), width, height, samples)
+
+
+def view_of(
+    scene: Scene, rng: np.random.Generator, width: int, height: int, samples: int = 1
+) -> View:
+    """Render a scene.
+
+    Args:
+        rng: of what is irregular in it, and of the camera's faults.
+        width, height: pixels.
         samples: rays a pixel along each edge; the picture is their mean, the others the first's.
     """
-    scene, rng = draw_scene(stream, index)
     w, h = width * samples, height * samples
     directions, cosines, to_camera = _rays(scene, w, h)
     origin = np.array([0, scene.camera.height, 0], np.float32)

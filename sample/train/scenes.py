@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .materials import color, material, tinted
-from .shapes import Color, Material, Solid
+from .shapes import Color, Material, Solid, vector
 from .things import (
     Room,
     ball,
@@ -108,7 +108,7 @@ def _room(rng: np.random.Generator) -> Scene:
         ground=walls[2],
         room=room,
         walls=walls,
-        light=tuple(float(c) for c in lamp),
+        light=vector(*lamp),
         light_color=(1.0, 1.0 - warm * 0.5, 1.0 - warm),
         ambient=float(rng.uniform(0.25, 0.6)),
         fog=0.0 if rng.random() < 0.8 else float(rng.uniform(0.005, 0.04)),
@@ -149,11 +149,11 @@ def _outdoors(rng: np.random.Generator) -> Scene:
         camera=camera,
         solids=solids,
         ground=ground,
-        light=tuple(float(c) for c in sun),
+        light=vector(*sun),
         light_color=(1.0, float(rng.uniform(0.8, 1)), float(rng.uniform(0.65, 1))),
         ambient=float(rng.uniform(0.3, 0.7)),
         fog=0.0 if rng.random() < 0.4 else float(np.exp(rng.uniform(np.log(0.003), np.log(0.06)))),
-        horizon=tuple(float(grey * c) for c in rng.uniform(0.9, 1.05, 3)),
+        horizon=vector(*grey * rng.uniform(0.9, 1.05, 3)),
         zenith=(float(rng.uniform(0.1, 0.6)), float(rng.uniform(0.3, 0.65)), float(grey)),
         clouds=float(rng.choice([0.0, rng.uniform(0.2, 0.9)])),
         hills=float(rng.choice([0.0, rng.uniform(0.02, 0.15)])),

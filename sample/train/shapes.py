@@ -5,12 +5,13 @@ upright: it is turned about the vertical axis only.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+#: Of float32, unless it is said.
+Array = NDArray[Any]
 
 #: A ray starts this far along itself, so that a surface does not hide itself, in metres.
 EPSILON = np.float32(2e-3)
@@ -32,28 +33,6 @@ class Material:
     #: Share of the second colour that is mottled in, whatever the pattern.
     mottle: float = 0.0
     shine: float = 0.0
-
-
-class Solid(Protocol):
-    """A solid in a bounding sphere."""
-
-    center: tuple[float, float, float]
-    material: Material
-
-    @property
-    def radius(self) -> float: ...
-
-    def meet(self, origins: Array, directions: Array) -> tuple[Array, Array]:
-        """Where rays enter.
-
-        Args:
-            origins: N x 3.
-            directions: N x 3, of length 1.
-
-        Returns:
-            The distances, N, infinite where a ray misses; the outer normals there, N x 3.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -140,6 +119,17 @@ class Frustum:
         cap = np.zeros_like(normal)
         cap[:, 1] = side
         return np.where(capped, flat, t), np.where(capped[:, None], cap, normal)
+
+
+#: What has a `center` and a bounding `radius`, a `material`, and `meet`: where rays enter it, of
+#: which it is given the origins, N x 3, and the directions, N x 3 of length 1. It gives their
+#: distances, N, infinite where they miss, and the outer normals there, N x 3.
+Solid = Box | Ellipsoid | Frustum
+
+
+def vector(x: float, y: float, z: float) -> tuple[float, float, float]:
+    """Three of NumPy's numbers as Python's."""
+    return float(x), float(y), float(z)
 
 
 def slabs(o: Array, d: Array, half: Array) -> tuple[Array, Array, Array, Array]:

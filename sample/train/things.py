@@ -124,7 +124,7 @@ def car(rng: Generator, x: float, z: float) -> list[Solid]:
     paint = Material(color(rng), color(rng), shine=0.5)
     glass, rubber = (
         Material((0.1, 0.12, 0.15), (0, 0, 0), shine=0.6),
-        Material((0.03,) * 3, (0,) * 3),
+        Material((0.03, 0.03, 0.03), (0, 0, 0)),
     )
     yaw = float(rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.1))
     return [
