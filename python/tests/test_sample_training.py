@@ -11,7 +11,8 @@ from evaluate.metrics import mean, score
 from train import __main__ as train
 from train.losses import loss
 
-TINY = ("--areas", "768", "--batch", "2", "--workers", "0")
+#: As small as it gets, and with both losses.
+TINY = ("--areas", "768", "--batch", "2", "--workers", "0", "--first-steps", "2")
 
 
 def learn(folder, steps, *flags):

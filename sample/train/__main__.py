@@ -21,6 +21,8 @@ WARM_UP = 200
 DECAY = 0.998
 #: Checkpoints, in steps.
 EVERY = 500
+#: Of pictures, in pixels: three of four are about 128x96.
+AREAS = [128 * 96] * 3 + [160 * 120]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -46,11 +48,11 @@ def main(arguments: list[str] | None = None) -> None:
 def _flags(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m train")
     parser.add_argument("--output", default="training", help="folder of the checkpoint")
-    parser.add_argument("--steps", type=int, default=8000, help="that the rate falls over")
-    parser.add_argument("--first-steps", type=int, default=1100, help="with the first loss")
+    parser.add_argument("--steps", type=int, default=3000, help="that the rate falls over")
+    parser.add_argument("--first-steps", type=int, default=800, help="with the first loss")
     parser.add_argument("--until", type=int, help="stop after this one; default: the last")
     parser.add_argument("--batch", type=int, default=8, help="pictures of the smallest area")
-    parser.add_argument("--areas", type=int, nargs="+", default=[128 * 96, 160 * 120])
+    parser.add_argument("--areas", type=int, nargs="+", default=AREAS)
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate, at its highest")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
     return parser.parse_args(arguments)
@@ -116,7 +118,7 @@ class Trainer:
         with torch.no_grad():
             for weight, kept in zip(self._weights, state["weights"], strict=True):
                 weight.copy_(kept)
-        self._mean = state["mean"]
+        self._mean = [mean.detach() for mean in state["mean"]]
         self.step = state["step"]
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])

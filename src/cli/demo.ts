@@ -11,8 +11,8 @@ import { halfBlocks } from './half-blocks.ts';
 import { infer, type Row } from './infer.ts';
 import { hasTrueColour, Terminal } from './terminal.ts';
 
-/** What the sample model was trained for, long edge. The default, 768, is the released models'. */
-const PROCESSING_RES = 384;
+/** About what the sample model was trained at, long edge. The default, 768, is the released models'. */
+const PROCESSING_RES = 192;
 
 /** Of the picture on a terminal, at most: so many images at this width are thirty lines, seen at a glance. */
 const MAX_COLUMNS = 78;
@@ -46,7 +46,8 @@ export async function inferSamples(flags: DemoFlags): Promise<{ code: number; ro
   const rows: Row[] = [];
   const code = await infer(
     [path.join(SAMPLE_ROOT, 'images')],
-    { ...flags, sample: true, processingRes: PROCESSING_RES },
+    // Scaled back so far, nearest would show blocks.
+    { ...flags, sample: true, processingRes: PROCESSING_RES, upsampleMethod: 'bilinear' },
     (row) => rows.push(row),
   );
   return { code, rows: (await Promise.all(rows.map(readRow))).flat() };

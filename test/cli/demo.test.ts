@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { execa, execaSync } from 'execa';
+import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { MAIN, SAMPLE_ROOT } from '../../src/app.ts';
 import { contactSheet } from '../../src/image/contact-sheet.ts';
@@ -16,6 +17,12 @@ const hasTerminal = !execaSync('script', ['-qec', 'true', '/dev/null'], { reject
 /** The sample images, by name, as `infer` goes through them. */
 const IMAGES = path.join(SAMPLE_ROOT, 'images');
 const images = (await readdir(IMAGES)).filter((name) => !name.endsWith('.md')).toSorted();
+
+/** The pixels of a map, by column and row. */
+async function greyOf(file: string): Promise<(x: number, y: number) => number> {
+  const { data, info } = await sharp(file).raw().toBuffer({ resolveWithObject: true });
+  return (x, y) => data[(y * info.width + x) * info.channels] ?? Number.NaN;
+}
 
 describe('lotus-worker demo', () => {
   it('writes a map for each sample image and a sheet of them all, and says where', async () => {
@@ -36,6 +43,12 @@ describe('lotus-worker demo', () => {
     expect(run.stderr).toContain(path.join(out, SHEET));
     expect(run.stderr).toMatch(/a small one, trained on drawn scenes for demonstration/);
     for (const drawn of ['▀', '\x1b']) expect(run.stderr).not.toContain(drawn);
+
+    // A house beside the camera and the end of the street, at the same height in the picture; a ball and the horizon.
+    const alley = await greyOf(path.join(out, 'alley.png'));
+    expect(alley(600, 200)).toBeGreaterThan(alley(300, 230) + 64);
+    const field = await greyOf(path.join(out, 'field.png'));
+    expect(field(344, 390)).toBeGreaterThan(field(320, 265) + 64);
   });
 
   it('has nothing but rows on standard output with --json, of maps at the size that the model is for', async () => {
@@ -45,7 +58,7 @@ describe('lotus-worker demo', () => {
     const found = rows(run.stdout);
     expect(found.map(({ input }) => path.basename(String(input))).toSorted()).toEqual(images);
     for (const { processing_width, processing_height } of found) {
-      expect(Math.max(Number(processing_width), Number(processing_height))).toBe(384);
+      expect(Math.max(Number(processing_width), Number(processing_height))).toBe(192);
     }
     expect(await readdir(path.join(dir, 'out'))).toContain(SHEET);
     expect(run.stderr).not.toContain('The maps are in');
