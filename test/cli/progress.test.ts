@@ -54,7 +54,7 @@ describe('a download', () => {
       });
       expect(exitCode).toBe(0);
       expect(stdout).toMatch(
-        /\[#+-+\] weights: downloading \d+ MB of 4\d MB, [\d.]+ MB\/s, \d+ s to go/,
+        /\[#+-+\] weights: downloading \d+ MB of 5\d MB, [\d.]+ MB\/s, \d+ s to go/,
       );
       const [, last = ''] = stdout.split('to go').slice(-2);
       expect(last).toContain('\u001b[K');
