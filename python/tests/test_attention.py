@@ -54,7 +54,7 @@ def states(*shape, dtype=torch.float32, seed=0):
 def run_unet(unet):
     dtype = unet.dtype
     return unet(
-        states(1, 4, 24, 32, dtype=dtype),
+        states(1, unet.config.in_channels, 24, 32, dtype=dtype),
         torch.tensor(999),
         encoder_hidden_states=states(1, 2, 32, dtype=dtype, seed=1),
         class_labels=states(1, 4, dtype=dtype, seed=2),
@@ -74,9 +74,9 @@ def test_the_unet_gives_the_same_with_the_flash_processor_as_with_diffusers_own(
     use_flash(unet, kernel)
     torch.testing.assert_close(run_unet(unet), expected, rtol=1e-5, atol=1e-6)
     assert len(calls) == len(layers(unet))
-    assert all(q[-1] == 8 for q, _ in calls)
-    # Self-attention at two resolutions, and cross-attention to two tokens.
-    assert {k[1] for _, k in calls} == {24 * 32, 12 * 16, 2}
+    assert all(q[-1] == 16 for q, _ in calls)
+    # Self-attention at the deepest resolution, and cross-attention to two tokens.
+    assert {k[1] for _, k in calls} == {6 * 8, 2}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -131,7 +131,7 @@ def test_head_sizes_that_flash_attn_does_not_take_are_named(size):
 
 
 def test_the_head_sizes_are_those_of_the_unets_layers(unet):
-    assert _head_sizes(unet) == {8}  # 32 channels, 4 heads
+    assert _head_sizes(unet) == {16}  # 128 channels, 8 heads
 
 
 def test_on_the_cpu_torch_attends_and_the_reason_is_cuda(unet):
