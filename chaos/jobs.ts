@@ -25,8 +25,7 @@ const PROCESSING = [64, 96, 128, 256];
 export async function drawImages(sizes: readonly number[] = SIZES): Promise<Map<string, Buffer>> {
   const folder = path.join(SAMPLE_ROOT, 'images');
   const images = new Map<string, Buffer>();
-  const files = (await readdir(folder)).filter((file) => !file.endsWith('.md')).sort();
-  for (const [i, file] of files.entries()) {
+  for (const [i, file] of (await readdir(folder)).sort().entries()) {
     const whole = sharp(await readFile(path.join(folder, file)));
     for (const [j, size] of sizes.entries()) {
       const format = FORMATS[(i + j) % FORMATS.length] ?? 'png';

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from evaluate.baselines import darkness, gradient
 from evaluate.metrics import Score, mean, score
+from train.model import TIMESTEP, task_embedding
 from train.render import View, render
 from train.scenes import HELD_OUT, HELD_OUT_COUNT, HELD_OUT_SIZE
 
@@ -69,8 +70,6 @@ def load_model(checkpoint: Path, upstream: Path, processing_res: int) -> Predict
 
     pipeline: Any = LotusDPipeline.from_pretrained(checkpoint, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    task = torch.tensor([[1.0, 0.0]])
-    task_emb = torch.cat([torch.sin(task), torch.cos(task)], dim=-1)
 
     def predict(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         torch.manual_seed(0)
@@ -78,8 +77,8 @@ def load_model(checkpoint: Path, upstream: Path, processing_res: int) -> Predict
         (depth,) = pipeline(
             rgb_in=image,
             prompt="",
-            timesteps=[999],
-            task_emb=task_emb,
+            timesteps=[TIMESTEP],
+            task_emb=task_embedding(image),
             output_type="np",
             processing_res=processing_res,
         ).images

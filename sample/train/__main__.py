@@ -1,6 +1,7 @@
 """Trains the sample model: `python -m train` in the folder `sample`.
 
-Draws scenes as it goes and writes a checkpoint every so often, with what it takes to go on.
+Draws scenes as it goes, and writes every so often what it takes to go on; `train.export` makes a
+checkpoint of that.
 """
 
 import argparse
@@ -14,12 +15,12 @@ import torch
 
 from .batches import Batch, Scenes, load
 from .losses import first_loss, loss
-from .model import make_pipeline, parts, predict
+from .model import make_pipeline, predict, trained_weights
 
 SEED = 20240926  # the day the Lotus paper appeared
 WARM_UP = 200
 DECAY = 0.998
-#: Checkpoints, in steps.
+#: Steps between two states that are written.
 EVERY = 500
 #: Of pictures, in pixels: three of four are about 128x96.
 AREAS = [128 * 96] * 3 + [160 * 120]
@@ -65,7 +66,7 @@ class Trainer:
         self.pipeline, self.step, self.first_steps = pipeline, 0, first_steps
         with torch.no_grad():
             self._prompt, _ = pipeline.encode_prompt("", torch.device("cpu"), 1, False)
-        self._weights = [w for part in parts(pipeline)[:2] for w in part.parameters()]
+        self._weights = trained_weights(pipeline)
         self._mean = [weight.detach().clone() for weight in self._weights]
         self._optimizer = torch.optim.AdamW(self._weights, lr=rate, weight_decay=1e-3)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -131,7 +132,7 @@ def _rate(step: int, steps: int) -> float:
 
 
 def save(trainer: Trainer, folder: Path) -> None:
-    """Write the checkpoint in float16, as it is loaded, and the state to go on from."""
+    """Write the state to go on from, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     state = folder / "state.pt.partial"
     torch.save(trainer.state(), state)

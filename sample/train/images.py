@@ -1,7 +1,7 @@
 """Draws `sample/images`: `python -m train.images [FOLDER]` in the folder `sample`.
 
 Scenes that were never trained on, at 640x480, in each format that the worker reads. What else is
-there are photographs; `images/README.md` says whose.
+there are photographs; `README.md` says whose.
 """
 
 import sys

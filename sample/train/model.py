@@ -122,6 +122,11 @@ def parts(pipeline: Any) -> tuple[Any, Any, Any]:
     return pipeline.vae, pipeline.unet, pipeline.text_encoder
 
 
+def trained_weights(pipeline: Any) -> list[torch.nn.Parameter]:
+    """Those that learn, in the order that a state has them: the text encoder's stay as they are."""
+    return [weight for part in (pipeline.vae, pipeline.unet) for weight in part.parameters()]
+
+
 def predict(pipeline: Any, rgb: torch.Tensor, prompt_embeds: torch.Tensor) -> torch.Tensor:
     """What LotusDPipeline computes, with gradients and before it clamps.
 

@@ -16,7 +16,7 @@ const hasTerminal = !execaSync('script', ['-qec', 'true', '/dev/null'], { reject
 
 /** The sample images, by name, as `infer` goes through them. */
 const IMAGES = path.join(SAMPLE_ROOT, 'images');
-const images = (await readdir(IMAGES)).filter((name) => !name.endsWith('.md')).toSorted();
+const images = (await readdir(IMAGES)).toSorted();
 
 /** The pixels of a map, by column and row. */
 async function greyOf(file: string): Promise<(x: number, y: number) => number> {
