@@ -3,6 +3,7 @@ import path from 'node:path';
 import sharp from 'sharp';
 import { SAMPLE_ROOT } from '../src/app.ts';
 import type { ErrorCode } from '../src/errors.ts';
+import { OUTPUT_FORMATS } from '../src/job/schema.ts';
 import type { Random } from './random.ts';
 
 export const API_KEY = 'sk-of-the-chaos';
@@ -68,7 +69,7 @@ function good(seed: number, { random, images, urlOf }: Making): Omit<TestJob, 'i
   const options = {
     seed,
     processing_res: random.pick(PROCESSING),
-    ...(random.chance(30) && { output_formats: ['npy'] }),
+    ...(random.chance(30) && { output_formats: [random.pick(OUTPUT_FORMATS)] }),
     ...(random.chance(30) && { disparity: false }),
     ...(random.chance(20) && { output_processing_res: true }),
   };

@@ -22,7 +22,7 @@ from lotus_worker.admission import Admission
 from lotus_worker.errors import WorkerError
 from lotus_worker.loading import Loaded, load
 from lotus_worker.memory import available_memory, is_out_of_memory
-from lotus_worker.planes import quantize, value_range, write_planes
+from lotus_worker.planes import make_planes, value_range, write_exr, write_planes
 from lotus_worker.protocol import Image, Load, Options, Ready, ResampleMethod, Result, Run
 from lotus_worker.stages import RUN_STAGES, Stages
 
@@ -103,12 +103,14 @@ class Lotus:
 
         stages.begin("quantize")
         between = value_range(depth, request.picture)
-        pixels = quantize(depth, between) if request.planes.uint8 is not None else None
+        planes = make_planes(depth, between, request)
         low, high = depth.min().item(), depth.max().item()
 
         stages.begin("write")
         try:
-            write_planes(depth, pixels, request.planes)
+            write_planes(planes)
+            if request.planes.exr is not None:
+                write_exr(depth, request.planes.exr)
         except OSError as error:
             raise WorkerError("internal", f"cannot write the map: {error}") from error
         return Result(

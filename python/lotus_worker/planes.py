@@ -4,11 +4,14 @@ from pathlib import Path
 
 import torch
 
-from lotus_worker.protocol import Normalize, Picture, Planes
+from lotus_worker.protocol import Normalize, Picture, Run
 
 #: The share of values that `percentile` leaves out at either end, as depth-map viewers do
 #: (Marigold's and MiDaS' use 2% and 98%).
 PERCENTILE = 0.02
+
+#: Entries of a colormap, as matplotlib's have.
+COLORS = 256
 
 
 def value_range(depth: torch.Tensor, picture: Picture) -> tuple[float, float]:
@@ -22,27 +25,93 @@ def value_range(depth: torch.Tensor, picture: Picture) -> tuple[float, float]:
     return (high, low) if picture.invert else (low, high)
 
 
+def normalise(depth: torch.Tensor, between: tuple[float, float]) -> torch.Tensor:
+    """The map as the pictures show it.
+
+    Args:
+        depth: H x W.
+        between: the values of pixel 0 and of the full pixel, of which either may be the larger.
+            When they are equal the map is flat and every value is 0.
+
+    Returns:
+        H x W in [0, 1], of the same type and on the same device.
+    """
+    if between[0] == between[1]:
+        return torch.zeros_like(depth)
+    # As tensors, because CUDA divides by a Python number through its reciprocal: other last bits.
+    zero, full = (depth.new_tensor(value) for value in between)
+    return ((depth - zero) / (full - zero)).clamp(0, 1)
+
+
 def quantize(depth: torch.Tensor, between: tuple[float, float]) -> torch.Tensor:
     """8-bit pixels: the floor of 255 x the normalised value.
 
     Args:
         depth: H x W, float32.
-        between: the values of pixel 0 and pixel 255, of which either may be the larger. When they
-            are equal the map is flat and every pixel is 0.
+        between: as of `normalise`.
 
     Returns:
         H x W, uint8, on the same device.
     """
-    if between[0] == between[1]:
-        return torch.zeros_like(depth, dtype=torch.uint8)
-    # As tensors, because CUDA divides by a Python number through its reciprocal: other last bits.
-    zero, full = (depth.new_tensor(value) for value in between)
-    normalised = ((depth - zero) / (full - zero)).clamp(0, 1)
-    return (normalised * 255).to(torch.uint8)
+    return (normalise(depth, between) * 255).to(torch.uint8)
 
 
-def write_planes(depth: torch.Tensor, pixels: torch.Tensor | None, planes: Planes) -> None:
-    """Write the planes that have a file name, row by row, values little-endian.
+def quantize_16(depth: torch.Tensor, between: tuple[float, float]) -> torch.Tensor:
+    """16-bit pixels: 65535 x the normalised value, rounded, so that they decode to half a step.
+
+    In float64: float32 has 24 bits, and takes its share of that half step with each operation.
+
+    Args:
+        depth: H x W, float32.
+        between: as of `normalise`.
+
+    Returns:
+        H x W, uint16, on the same device.
+    """
+    return (normalise(depth.double(), between) * 65535).round().to(torch.uint16)
+
+
+def color_entries(
+    depth: torch.Tensor, between: tuple[float, float], *, reverse: bool
+) -> torch.Tensor:
+    """Entries of a colormap: the floor of 256 x the normalised value, of which 1 is the last's.
+
+    So matplotlib chooses them, and by it upstream's `colorize_depth_map`.
+
+    Args:
+        depth: H x W, float32.
+        between: as of `normalise`.
+        reverse: give pixel 0 the last entry.
+
+    Returns:
+        H x W, uint8, on the same device.
+    """
+    place = normalise(depth, between)
+    place = (1 - place if reverse else place) * COLORS
+    return place.clamp(max=COLORS - 1).to(torch.uint8)
+
+
+def make_planes(
+    depth: torch.Tensor, between: tuple[float, float], request: Run
+) -> dict[str, torch.Tensor]:
+    """The planes that are asked for, by the file that they go to.
+
+    Args:
+        depth: H x W, float32.
+        between: the values of pixel 0 and of the full pixel.
+    """
+    planes, reverse = request.planes, request.picture.reverse_color
+    makers = (
+        (planes.float32, lambda: depth),
+        (planes.uint8, lambda: quantize(depth, between)),
+        (planes.uint16, lambda: quantize_16(depth, between)),
+        (planes.color, lambda: color_entries(depth, between, reverse=reverse)),
+    )
+    return {path: make() for path, make in makers if path is not None}
+
+
+def write_planes(planes: dict[str, torch.Tensor]) -> None:
+    """Write planes to files, row by row, values little-endian.
 
     The files are written, not mapped: a full memory file system then answers with ENOSPC, where a
     mapped page would be answered with SIGBUS.
@@ -50,9 +119,30 @@ def write_planes(depth: torch.Tensor, pixels: torch.Tensor | None, planes: Plane
     Raises:
         OSError: a file cannot be written.
     """
-    for plane, path in ((depth, planes.float32), (pixels, planes.uint8)):
-        if path is not None and plane is not None:
-            Path(path).write_bytes(plane.cpu().contiguous().numpy().data)
+    for path, plane in planes.items():
+        Path(path).write_bytes(plane.cpu().contiguous().numpy().data)
+
+
+def write_exr(depth: torch.Tensor, path: str) -> None:
+    """Write a map as OpenEXR: one channel, Y, of 32-bit floats, compressed without loss.
+
+    Y is luminance, which every reader shows; Z would promise a distance, and a map is none.
+
+    Args:
+        depth: H x W, float32.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    import OpenEXR  # here, because few runs need it and every start would wait for it
+
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    try:
+        OpenEXR.File(header, {"Y": depth.cpu().contiguous().numpy()}).write(path)
+        # Read again: what is not written until the file is closed is lost without a word.
+        OpenEXR.File(path)
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
 
 
 def _bounds(depth: torch.Tensor, normalize: Normalize) -> tuple[float, float]:

@@ -34,7 +34,7 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type
 
 from lotus_worker.errors import ErrorCode
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 #: A line longer than this is an error. Real ones are under a few KiB; the bound keeps a runaway
 #: writer from growing the reader's memory.
@@ -83,6 +83,7 @@ class Picture:
 
     normalize: Normalize
     invert: bool
+    reverse_color: bool  # the colormap's last entry is pixel 0: upstream's word for it
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,9 @@ class Planes:
 
     float32: str | None  # the map as computed, little-endian
     uint8: str | None  # the picture
+    uint16: str | None  # the picture, little-endian
+    color: str | None  # of each pixel the entry of a colormap of 256, uint8
+    exr: str | None  # the map as computed, in OpenEXR's own file format
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ DEFAULTS = Options(
     upsample_method="nearest",
     seed=0,
 )
-MINMAX = Picture(normalize="minmax", invert=False)
+MINMAX = Picture(normalize="minmax", invert=False, reverse_color=False)
+NO_PLANES = Planes(float32=None, uint8=None, uint16=None, color=None, exr=None)
 
 
 def draw(width: int, height: int, seed: int = 0) -> np.ndarray:
@@ -120,7 +121,7 @@ def run_on(
         image=write_image(folder, pixels),
         options=replace(DEFAULTS, **options),
         picture=picture,
-        planes=Planes(float32=str(depth), uint8=str(uint8)),
+        planes=replace(NO_PLANES, float32=str(depth), uint8=str(uint8)),
     )
     result = lotus.run(request, lambda name, fraction: stages.append((name, fraction)))
     shape = (result.height, result.width)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import DEFAULTS, MINMAX, changed, draw, run_on, write_image
+from conftest import DEFAULTS, MINMAX, NO_PLANES, changed, draw, run_on, write_image
 from diffusers.models.attention_processor import AttnProcessor2_0
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
@@ -15,10 +15,14 @@ from torchvision.transforms.functional import resize
 from lotus_worker.admission import processing_size
 from lotus_worker.attention import FlashAttnProcessor, use_flash
 from lotus_worker.errors import WorkerError
-from lotus_worker.protocol import Image, Picture, Planes, Run
+from lotus_worker.protocol import Image, Run
 from lotus_worker.stages import LOAD_STAGES, RUN_STAGES
 
 SMALL = draw(48, 32)
+
+INVERTED = replace(MINMAX, invert=True)
+PERCENTILE = replace(MINMAX, normalize="percentile")
+AS_IT_IS = replace(MINMAX, normalize="none")
 
 
 def with_code(code):
@@ -233,14 +237,14 @@ def test_a_shape_of_eight_pixels_along_an_edge_is_admitted(lotus, tmp_path, size
 
 
 def test_min_and_max_are_those_of_the_map_whatever_the_picture(lotus, tmp_path):
-    for picture in (MINMAX, Picture("percentile", invert=True), Picture("none", invert=False)):
+    for picture in (INVERTED, PERCENTILE, AS_IT_IS):
         answer = run_on(lotus, tmp_path, SMALL, picture, processing_res=0)
         assert answer.result.min == answer.depth.min()
         assert answer.result.max == answer.depth.max()
 
 
 def test_the_picture_is_of_the_map_and_its_range_is_told(lotus, tmp_path):
-    answer = run_on(lotus, tmp_path, SMALL, Picture("minmax", invert=True), processing_res=0)
+    answer = run_on(lotus, tmp_path, SMALL, INVERTED, processing_res=0)
     d = answer.depth
     assert answer.result.range == (d.max(), d.min())
     expected = ((d.max() - d) / (d.max() - d.min()) * 255).astype(np.uint8)
@@ -279,7 +283,7 @@ def test_a_flat_map_that_is_not_normalised_keeps_its_grey_and_is_not_called_blac
     conv = lotus._loaded.pipeline.vae.decoder.conv_out
     zero = {"weight": torch.zeros_like(conv.weight), "bias": torch.zeros_like(conv.bias)}
     with changed(conv, **zero):
-        answer = run_on(lotus, tmp_path, SMALL, Picture("none", invert=False), processing_res=0)
+        answer = run_on(lotus, tmp_path, SMALL, AS_IT_IS, processing_res=0)
     assert (answer.pixels == 127).all()
     assert "every pixel is 0" not in "".join(answer.result.warnings)
 
@@ -290,9 +294,7 @@ def test_a_map_whose_percentiles_are_one_value_is_black_and_warned_about(lotus, 
     dark = np.sort(run_on(lotus, tmp_path, SMALL, processing_res=0).depth, axis=None)
     bright = 2 - float(dark[0] + dark[dark.size // 100])
     with changed(conv, bias=conv.bias.detach() + bright):
-        answer = run_on(
-            lotus, tmp_path, SMALL, Picture("percentile", invert=False), processing_res=0
-        )
+        answer = run_on(lotus, tmp_path, SMALL, PERCENTILE, processing_res=0)
     assert answer.result.min < answer.result.max
     assert not answer.pixels.any()
     assert "normalize=minmax" in "".join(answer.result.warnings)
@@ -414,9 +416,6 @@ def test_an_infinity_that_upstreams_clamp_would_hide_is_noticed(
 # --- files, and what goes wrong
 
 
-NO_PLANES = Planes(float32=None, uint8=None)
-
-
 def request_for(image, planes=NO_PLANES, **options):
     return Run("run", image, replace(DEFAULTS, processing_res=0, **options), MINMAX, planes)
 
@@ -444,7 +443,7 @@ def test_a_file_that_is_missing_or_empty_is_refused_with_its_name(lotus, tmp_pat
 
 
 def test_a_plane_that_cannot_be_written_fails_the_run_and_leaves_the_process_good(lotus, tmp_path):
-    planes = Planes(float32=str(tmp_path / "gone" / "depth"), uint8=None)
+    planes = replace(NO_PLANES, float32=str(tmp_path / "gone" / "depth"))
     with pytest.raises(WorkerError, match="gone", check=with_code("internal")) as caught:
         lotus.run(request_for(write_image(tmp_path, SMALL), planes), ignore)
     assert caught.value.healthy

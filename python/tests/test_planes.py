@@ -1,12 +1,24 @@
 """planes: from a float map to pixels and files."""
 
+from dataclasses import replace
+
+import matplotlib
 import numpy as np
+import OpenEXR
 import pytest
 import torch
-from conftest import run_python
+from conftest import DEFAULTS, NO_PLANES, run_python
 
-from lotus_worker.planes import quantize, value_range, write_planes
-from lotus_worker.protocol import Normalize, Picture, Planes
+from lotus_worker.planes import (
+    color_entries,
+    make_planes,
+    quantize,
+    quantize_16,
+    value_range,
+    write_exr,
+    write_planes,
+)
+from lotus_worker.protocol import Image, Normalize, Picture, Planes, Run
 
 
 def random_map(shape, seed=0, spread=1.0, offset=0.0):
@@ -15,7 +27,12 @@ def random_map(shape, seed=0, spread=1.0, offset=0.0):
 
 
 def picture(normalize: Normalize = "minmax", invert: bool = False) -> Picture:
-    return Picture(normalize=normalize, invert=invert)
+    return Picture(normalize=normalize, invert=invert, reverse_color=False)
+
+
+def asking_for(planes: Planes) -> Run:
+    reversed_ = Picture("minmax", invert=False, reverse_color=True)
+    return Run("run", Image("/nowhere", 1, 1), DEFAULTS, reversed_, planes)
 
 
 def pixels_of(d, normalize: Normalize = "minmax", invert=False):
@@ -86,7 +103,8 @@ from lotus_worker.planes import value_range
 from lotus_worker.protocol import Picture
 count = 4097 * 4097
 falling = torch.arange(count - 1, -1, -1, dtype=torch.float64).div(count - 1).float()
-low, high = value_range(falling.view(4097, 4097), Picture("percentile", invert=False))
+picture = Picture("percentile", invert=False, reverse_color=False)
+low, high = value_range(falling.view(4097, 4097), picture)
 print(count > 2**24, round(low, 6), round(high, 6))
 """
     )
@@ -97,24 +115,59 @@ def test_percentile_of_one_value_is_that_value():
     assert value_range(torch.tensor([[0.4]]), picture("percentile"))[0] == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize("invert", [False, True])
+@pytest.mark.parametrize("spread", [1.0, 0.01])
+def test_16_bit_pixels_decode_to_the_map_within_half_a_step(spread, invert):
+    d = random_map((333, 517), spread=spread, offset=0.2)
+    low, high = value_range(torch.from_numpy(d), picture(invert=invert))
+    pixels = quantize_16(torch.from_numpy(d), (low, high)).numpy()
+    assert (pixels.min(), pixels.max(), pixels.dtype) == (0, 65535, np.uint16)
+    decoded = low + (high - low) * (pixels.astype(np.float64) / 65535)
+    assert np.abs(decoded - d).max() <= abs(high - low) / 65535 / 2 * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_color_entries_are_those_that_matplotlib_chooses(reverse):
+    d = random_map((333, 517))
+    d[0, :4] = [0, 1, np.nextafter(np.float32(1), np.float32(0)), 0.5]
+    table = matplotlib.colormaps["Spectral"]
+    expected = table(1 - d if reverse else d, bytes=True)
+    entries = color_entries(torch.from_numpy(d), (0.0, 1.0), reverse=reverse).numpy()
+    np.testing.assert_array_equal(table(np.arange(256), bytes=True)[entries], expected)
+
+
 def test_planes_are_written_row_by_row_and_little_endian(tmp_path):
     # A transposed view: its memory is column by column.
     depth = torch.tensor([[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]).T
-    planes = Planes(float32=str(tmp_path / "f32"), uint8=str(tmp_path / "u8"))
-    write_planes(depth, depth.to(torch.uint8), planes)
+    write_planes({str(tmp_path / "f32"): depth, str(tmp_path / "u16"): depth.to(torch.uint16)})
     assert (tmp_path / "f32").read_bytes() == np.array([1, 2, 3, 4, 5, 6], "<f4").tobytes()
-    assert (tmp_path / "u8").read_bytes() == bytes([1, 2, 3, 4, 5, 6])
+    assert (tmp_path / "u16").read_bytes() == np.array([1, 2, 3, 4, 5, 6], "<u2").tobytes()
 
 
-def test_only_planes_that_have_a_name_are_written(tmp_path):
-    depth = torch.rand(2, 3)
-    write_planes(depth, None, Planes(float32=str(tmp_path / "f32"), uint8=None))
-    assert [file.name for file in tmp_path.iterdir()] == ["f32"]
-    write_planes(depth, None, Planes(float32=None, uint8=None))
-    assert [file.name for file in tmp_path.iterdir()] == ["f32"]
+def test_only_planes_that_have_a_name_are_made():
+    between, wanted = (0.0, 1.0), replace(NO_PLANES, uint8="u8", color="color")
+    planes = make_planes(torch.tensor([[0.0, 1.0]]), between, asking_for(wanted))
+    assert {name: plane.tolist() for name, plane in planes.items()} == {
+        "u8": [[0, 255]],
+        "color": [[255, 0]],
+    }
+    assert make_planes(torch.rand(2, 3), between, asking_for(NO_PLANES)) == {}
 
 
 def test_a_plane_that_cannot_be_written_is_an_os_error(tmp_path):
-    planes = Planes(float32=str(tmp_path / "no" / "such" / "folder"), uint8=None)
     with pytest.raises(OSError, match="folder"):
-        write_planes(torch.rand(2, 3), None, planes)
+        write_planes({str(tmp_path / "no" / "such" / "folder"): torch.rand(2, 3)})
+
+
+def test_an_exr_is_read_back_as_the_same_bits(tmp_path):
+    d = random_map((33, 57))
+    write_exr(torch.from_numpy(d), str(tmp_path / "map.exr"))
+    channels = OpenEXR.File(str(tmp_path / "map.exr")).channels()
+    assert list(channels) == ["Y"]
+    np.testing.assert_array_equal(channels["Y"].pixels.view(np.uint32), d.view(np.uint32))
+
+
+@pytest.mark.parametrize("size", [(5, 7), (500, 700)])
+def test_an_exr_that_is_not_written_whole_is_an_os_error(size):
+    with pytest.raises(OSError, match="/dev/full"):
+        write_exr(torch.rand(*size), "/dev/full")

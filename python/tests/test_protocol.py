@@ -5,7 +5,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from conftest import DEFAULTS, PROJECT, load_request
+from conftest import DEFAULTS, NO_PLANES, PROJECT, load_request
 
 from lotus_worker.errors import ERROR_CODES
 from lotus_worker.protocol import (
@@ -15,7 +15,6 @@ from lotus_worker.protocol import (
     Image,
     Picture,
     Ping,
-    Planes,
     Pong,
     ProtocolError,
     Result,
@@ -44,8 +43,8 @@ RUN = Run(
     id="7",
     image=Image(path="/scratch/łotus/写真.rgb", width=640, height=480),
     options=DEFAULTS,
-    picture=Picture(normalize="percentile", invert=True),
-    planes=Planes(float32=None, uint8="/scratch/out"),
+    picture=Picture(normalize="percentile", invert=True, reverse_color=False),
+    planes=replace(NO_PLANES, uint8="/scratch/out"),
 )
 RESULT = Result(
     id="7",
@@ -157,7 +156,7 @@ def test_a_missing_field_is_named(field):
         parse_request(changed(RUN, field, ...))
 
 
-@pytest.mark.parametrize("field", ["batch", "image.format", "options.steps", "planes.uint16"])
+@pytest.mark.parametrize("field", ["batch", "image.format", "options.steps", "planes.uint32"])
 def test_an_unknown_field_is_named(field):
     *parents, name = field.split(".")
     where = ".".join(["run", *parents])

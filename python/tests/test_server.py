@@ -16,6 +16,7 @@ from conftest import (
     DEFAULTS,
     HANG_SECONDS,
     MINMAX,
+    NO_PLANES,
     UPSTREAM,
     Worker,
     child_environment,
@@ -35,7 +36,6 @@ from lotus_worker.protocol import (
     Image,
     Loading,
     Ping,
-    Planes,
     Pong,
     Progress,
     Ready,
@@ -69,7 +69,7 @@ def request_run(tmp_path):
             image=image,
             options=replace(DEFAULTS, processing_res=processing_res, **options),
             picture=MINMAX,
-            planes=Planes(float32=str(tmp_path / f"{id_}.f32"), uint8=None),
+            planes=replace(NO_PLANES, float32=str(tmp_path / f"{id_}.f32")),
         )
 
     return make

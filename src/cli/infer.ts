@@ -9,6 +9,7 @@ import {
   UsageError,
 } from '../errors.ts';
 import type { Facts } from '../job/answer.ts';
+import { FORMATS } from '../job/formats.ts';
 import { inferImage } from '../job/run.ts';
 import { type JobOptions, parseJobOptions } from '../job/schema.ts';
 import { OutputNames } from '../storage/names.ts';
@@ -36,6 +37,7 @@ export interface InferFlags extends SettingFlags {
   seed?: number;
   normalize?: string;
   format?: string[];
+  colormap?: string;
 }
 
 /** What became of one input; a line of `--json`. */
@@ -127,7 +129,8 @@ async function inferOne(input: Input, names: OutputNames, batch: Batch): Promise
   try {
     if ('error' in input) throw input.error;
     if (model === null) throw new Error('there is a file, and no model was loaded');
-    const paths = names.reserve(input.file, options.output_formats);
+    const suffixes = options.output_formats.map((format) => FORMATS[format].suffix);
+    const paths = names.reserve(input.file, suffixes);
     const { files, facts } = await inferImage(
       await readInput(input.file),
       options,
@@ -174,6 +177,7 @@ function readOptions(flags: InferFlags): JobOptions {
     disparity: flags.disparity,
     seed: flags.seed,
     normalize: flags.normalize,
+    colormap: flags.colormap,
     output_formats: flags.format,
   };
   try {

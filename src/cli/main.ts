@@ -3,10 +3,13 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import type { z } from 'zod';
 import { VERSION } from '../app.ts';
 import { LotusError, SetupError, UsageError } from '../errors.ts';
+import { COLORMAP_NAMES } from '../image/colormap.ts';
 import { jobOptionsSchema, OUTPUT_FORMATS } from '../job/schema.ts';
 import { STEP_NAMES } from '../provision/steps.ts';
 import { PROFILES } from '../settings.ts';
 import { NORMALIZE_MODES, RESAMPLE_METHODS } from '../worker/protocol.ts';
+
+const FORMAT_HELP = 'of png (8-bit grey, always made), png16, npy and exr (floats), color';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
@@ -103,7 +106,8 @@ function addInfer(program: Command, done: (exitCode: number) => void): void {
     .description('Write a depth map for each image.')
     .argument('<path...>', 'images (JPEG, PNG, WebP), or folders of them')
     .option('-o, --output <dir>', 'where the maps go: <dir>/<name>.png', 'depth')
-    .addOption(new Option('--format <list>', 'png (always made), npy').argParser(formats))
+    .addOption(new Option('--format <list>', FORMAT_HELP).argParser(formats))
+    .addOption(choices('--colormap <name>', 'colormap', COLORMAP_NAMES))
     .option('--processing-res <pixels>', help('processing_res'), integer)
     .option('--output-processing-res', help('output_processing_res'))
     .addOption(choices('--resample-method <method>', 'resample_method', RESAMPLE_METHODS))

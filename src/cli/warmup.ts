@@ -1,3 +1,4 @@
+import { choosePolarity } from '../job/polarity.ts';
 import { modelRequest } from '../job/run.ts';
 import { parseJobOptions } from '../job/schema.ts';
 import { roundMs, Stopwatch } from '../job/stopwatch.ts';
@@ -32,7 +33,8 @@ export async function warmup(flags: SettingFlags & { json?: boolean }): Promise<
 export async function measure(model: Model, name: string, signal: AbortSignal) {
   const clock = new Stopwatch();
   // As a job that asks for nothing in particular.
-  const request = modelRequest(parseJobOptions({}), false, signal);
+  const view = choosePolarity('disparity', null);
+  const request = modelRequest(parseJobOptions({}), view, signal);
   const map = await model.run({ pixels: testCard(), width: WIDTH, height: HEIGHT }, request);
   clock.add(map.timings_ms);
   const { ready, start } = model;

@@ -1,4 +1,5 @@
-/** Maps in colour. A colormap is a table; which end of it is near is its own business, and not the picture's. */
+/** Maps in colour: every pixel is an entry of a colormap. */
+import { INFERNO, MAGMA, TURBO, VIRIDIS } from './colormap-tables.ts';
 
 /** As matplotlib's tables, and as many as a grey pixel has values. */
 const ENTRIES = 256;
@@ -6,8 +7,11 @@ const ENTRIES = 256;
 export interface Colormap {
   /** RGB bytes, an entry after the other. */
   readonly colours: Uint8Array;
-  /** Which entry stands for what is nearest. */
-  readonly near: 'first' | 'last';
+  /**
+   * Its first entry is what is nearest, whichever way the grey picture goes. Others go from dark to bright as that
+   * picture does.
+   */
+  readonly isNearFirst: boolean;
 }
 
 /**
@@ -19,24 +23,50 @@ const SPECTRAL = [
   0x3288bd, 0x5e4fa2,
 ];
 
+/** By matplotlib's names. */
 export const COLORMAPS = {
   /** Upstream's: near is red and far is violet, whether the model predicts disparity or depth. */
-  spectral: { colours: interpolated(SPECTRAL), near: 'first' },
+  Spectral: { colours: interpolated(SPECTRAL), isNearFirst: true },
+  turbo: listed(TURBO),
+  inferno: listed(INFERNO),
+  magma: listed(MAGMA),
+  viridis: listed(VIRIDIS),
+  gray: {
+    colours: Uint8Array.from({ length: ENTRIES * 3 }, (_, i) => Math.floor(i / 3)),
+    isNearFirst: false,
+  },
 } as const satisfies Record<string, Colormap>;
 
-/** RGB pixels for 8-bit grey ones. */
-export function inColour(
-  grey: Uint8Array,
-  { colours, near }: Colormap,
-  isNearBright: boolean,
-): Buffer {
-  const isTurned = isNearBright === (near === 'first');
-  const pixels = Buffer.allocUnsafe(grey.length * 3);
-  for (const [i, value] of grey.entries()) {
-    const entry = 3 * (isTurned ? ENTRIES - 1 - value : value);
-    pixels.set(colours.subarray(entry, entry + 3), 3 * i);
+export const COLORMAP_NAMES = [
+  'Spectral',
+  'turbo',
+  'inferno',
+  'magma',
+  'viridis',
+  'gray',
+] as const satisfies (keyof typeof COLORMAPS)[];
+
+/** Whether a colormap's last entry is what is black in the grey picture. */
+export function isReversed({ isNearFirst }: Colormap, isNearBright: boolean): boolean {
+  return isNearFirst && isNearBright;
+}
+
+/** RGB pixels for entries of a colormap, a byte each. */
+export function inColour(entries: Uint8Array, { colours }: Colormap): Buffer {
+  const pixels = Buffer.allocUnsafe(entries.length * 3);
+  let at = 0;
+  // By index: with an iterator, or a copy for each pixel, an image of 4096 x 4096 takes seconds.
+  for (let i = 0; i < entries.length; i += 1) {
+    const entry = 3 * (entries[i] ?? 0);
+    pixels[at++] = colours[entry] ?? 0;
+    pixels[at++] = colours[entry + 1] ?? 0;
+    pixels[at++] = colours[entry + 2] ?? 0;
   }
   return pixels;
+}
+
+function listed(table: string): Colormap {
+  return { colours: Buffer.from(table, 'base64'), isNearFirst: false };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { COLORMAPS, inColour } from './colormap.ts';
+import { COLORMAPS, inColour, isReversed } from './colormap.ts';
 import { type DecodedImage, decodeImage } from './decode.ts';
 import { scale } from './scale.ts';
 
@@ -10,6 +10,7 @@ const MARGIN = 8;
 const COLUMNS = 3;
 const WIDTH = COLUMNS * (CELL_WIDTH + MARGIN) + MARGIN;
 const WHITE = 255;
+const COLORMAP = COLORMAPS.Spectral;
 
 /** The tallest sheet is 992 x 12968 pixels: 39 MB, and twice that while it is put together. */
 export const MAX_ROWS = 20;
@@ -51,7 +52,8 @@ async function strip({ image, map, isNearBright }: SheetRow): Promise<Buffer> {
   const grey = await scale(await decodeImage(map), size);
   // After scaling: every colour is one of the colormap's, and none a mixture of near and far.
   const values = grey.pixels.filter((_, i) => i % 3 === 0);
-  const colour = inColour(values, COLORMAPS.spectral, isNearBright);
+  const entries = isReversed(COLORMAP, isNearBright) ? values.map((value) => 255 - value) : values;
+  const colour = inColour(entries, COLORMAP);
   const pixels = blank(size.height);
   const inset = Math.floor((CELL_WIDTH - size.width) / 2);
   for (const [column, cell] of [photo.pixels, grey.pixels, colour].entries()) {

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { LotusError, messageOf } from '../errors.ts';
+import { COLORMAPS, isReversed } from '../image/colormap.ts';
 import { decodeImage } from '../image/decode.ts';
 import type { Secret } from '../secret.ts';
 import { writeWhole } from '../storage/files.ts';
@@ -29,7 +30,7 @@ export interface Outcome {
 export interface ServeContext extends JobContext, AcquireContext {
   /** The key that every job must bring; null: nobody gets in. */
   readonly apiKey: Secret | null;
-  /** The pictures are saved here, as `<id>.<format>`. */
+  /** The files are saved here, as `<id>` and their format's suffix. */
   readonly outputDir: string;
   /** Makes that folder where it is missing; throws where it leads out of the workspace. */
   readonly makeOutputDir: () => Promise<unknown>;
@@ -49,7 +50,13 @@ export async function runJob(job: JobRequest, context: ServeContext): Promise<An
   const clock = new Stopwatch();
   const bytes = await clock.time('acquire', acquireImage(image, context));
   const stem = path.join(context.outputDir, safeFileName(job.id));
-  const made = await makeFiles(bytes, options, (format) => `${stem}.${format}`, context, clock);
+  const made = await makeFiles(
+    bytes,
+    options,
+    (format) => stem + FORMATS[format].suffix,
+    context,
+    clock,
+  );
   const { saved, warnings } = await clock.time('save', saveOrWarn(made.files, context));
   return toAnswer(made, { saved, warnings, timings: clock.timings() });
 }
@@ -82,9 +89,9 @@ async function makeFiles(
 ): Promise<Made> {
   const view = choosePolarity(context.prediction, options.disparity);
   const image = await clock.time('image_decode', decodeImage(bytes, context.signal));
-  const map = await context.model.run(image, modelRequest(options, view.inverted, context.signal));
+  const map = await context.model.run(image, modelRequest(options, view, context.signal));
   clock.add(map.timings_ms);
-  const files = await clock.time('image_encode', encodeMap(map, options.output_formats, pathOf));
+  const files = await clock.time('image_encode', encodeMap(map, options, pathOf));
   return { map, options, view, files, context };
 }
 
@@ -129,7 +136,7 @@ function admitModel(wanted: string | undefined, loaded: string): void {
 /** What the model is asked for a job's options. */
 export function modelRequest(
   options: JobOptions,
-  invert: boolean,
+  { polarity, inverted }: Made['view'],
   signal: AbortSignal | undefined,
 ): RunRequestOptions {
   return {
@@ -141,7 +148,11 @@ export function modelRequest(
       upsample_method: options.upsample_method,
       seed: options.seed,
     },
-    picture: { normalize: options.normalize, invert },
+    picture: {
+      normalize: options.normalize,
+      invert: inverted,
+      reverse_color: isReversed(COLORMAPS[options.colormap], polarity === 'near-bright'),
+    },
     planes: new Set(options.output_formats.map((format) => FORMATS[format].plane)),
     signal,
   };
@@ -149,14 +160,14 @@ export function modelRequest(
 
 async function encodeMap(
   map: DepthMap,
-  formats: readonly OutputFormat[],
+  options: JobOptions,
   pathOf: (format: OutputFormat) => string,
 ): Promise<OutputFile[]> {
   return await Promise.all(
-    formats.map(async (format) => ({
+    options.output_formats.map(async (format) => ({
       format,
       path: pathOf(format),
-      bytes: await FORMATS[format].encode(map),
+      bytes: await FORMATS[format].encode(map, options),
     })),
   );
 }

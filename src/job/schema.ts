@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { LotusError } from '../errors.ts';
+import { COLORMAP_NAMES } from '../image/colormap.ts';
 import { NORMALIZE_MODES, RESAMPLE_METHODS } from '../worker/protocol.ts';
 
-/** The output formats of this version. */
-export const OUTPUT_FORMATS = ['png', 'npy'] as const;
+export const OUTPUT_FORMATS = ['png', 'png16', 'npy', 'color', 'exr'] as const;
 export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
 
 /** A longer list is not looked at entry by entry: the errors of millions take all the memory there is. */
@@ -64,7 +64,14 @@ const options = {
     .pipe(z.array(z.enum(OUTPUT_FORMATS)))
     .default(['png'])
     .transform((formats): OutputFormat[] => [...new Set<OutputFormat>(['png', ...formats])])
-    .meta({ description: '`png` is always made' }),
+    .meta({
+      description:
+        '`png` (8-bit grey) is always made; `png16` 16-bit grey, `npy` and `exr` the floats, `color` in a colormap',
+    }),
+  colormap: z.enum(COLORMAP_NAMES).default('Spectral').meta({
+    description:
+      "Of `color`, by matplotlib's names. `Spectral` is upstream's: near is red. In the others what is bright in the grey picture is bright",
+  }),
   normalize: z.enum(NORMALIZE_MODES).default('minmax').meta({
     description:
       'How floats become pixels: `minmax` (smallest to largest), `percentile` (2% cut off at either end), `none` (0 to 1 as the model gives it)',

@@ -1,4 +1,5 @@
-import { OUTPUT_FORMATS } from '../job/schema.ts';
+import path from 'node:path';
+import { FORMATS } from '../job/formats.ts';
 import { owedNames, removeAbandoned } from '../spool/survey.ts';
 import { clockOf } from '../storage/clock.ts';
 import { outputFolder } from '../storage/folders.ts';
@@ -6,6 +7,8 @@ import { sweepFolder } from '../storage/retention.ts';
 import { pause } from '../time/awake.ts';
 import { orLeave } from './leave.ts';
 import type { Service } from './serve.ts';
+
+const EXTENSIONS = Object.values(FORMATS).map(({ suffix }) => path.extname(suffix).slice(1));
 
 /** Often enough that a folder does not grow far beyond its limits, and seldom enough that nobody notices. */
 const EVERY_MS = 5 * 60_000;
@@ -37,7 +40,7 @@ async function sweepOrTell({ config, log }: Service, signal: AbortSignal): Promi
     const dir = await outputFolder(config.workspace);
     const records = await removeAbandoned(dir, await clockOf(dir));
     const stays = () => owedNames(dir);
-    const retention = { limits: config.outputs, extensions: OUTPUT_FORMATS, stays };
+    const retention = { limits: config.outputs, extensions: EXTENSIONS, stays };
     const swept = { ...(await sweepFolder(dir, retention, signal)), records };
     const { files, halfWritten } = swept;
     if (files + halfWritten + records > 0) log.info(swept, 'removed old outputs');

@@ -20,16 +20,16 @@ export class OutputNames {
   }
 
   /**
-   * Reserve paths `dir/<name>.<extension>` for an input: its file name without its extension, with -2, -3
-   * and so on behind it while any of the paths is taken.
+   * Reserve paths `dir/<name><suffix>` for an input: its file name without its extension, with -2, -3 and so on
+   * behind it while any of the paths is taken.
    *
-   * @returns the paths, in the order of the extensions.
+   * @returns the paths, in the order of the suffixes.
    */
-  reserve(input: string, extensions: readonly string[]): string[] {
+  reserve(input: string, suffixes: readonly string[]): string[] {
     const name = path.parse(input).name;
     for (let n = 1; ; n += 1) {
       const stem = n === 1 ? name : `${name}-${n}`;
-      const files = extensions.map((extension) => path.join(this.#dir, `${stem}.${extension}`));
+      const files = suffixes.map((suffix) => path.join(this.#dir, stem + suffix));
       if (files.some((file) => this.#taken.has(key(file)))) continue;
       for (const file of files) this.#taken.add(key(file));
       return files;
@@ -41,19 +41,16 @@ function key(file: string): string {
   return file.normalize('NFC').toLowerCase();
 }
 
-/** Longer names are cut; file systems take 255 bytes, and an extension comes behind. */
+/** Longer names are cut; file systems take 255 bytes, and a suffix comes behind. */
 const MAX_NAME = 120;
 
 /**
- * A file name for an id that a stranger gave: no separators, no leading dot, bounded. An id that had to be
- * changed gets a digest of the original behind a sign that no unchanged one has, so that two ids never
- * share a file.
+ * A file name for an id that a stranger gave: no separators, no dot (a file's suffix begins at the first one, and
+ * `.color.png` is one), bounded. An id that had to be changed gets a digest of the original behind a sign that no
+ * unchanged one has, so that two ids never share a file.
  */
 export function safeFileName(id: string): string {
-  const safe = id
-    .replaceAll(/[^A-Za-z0-9_.-]/g, '_')
-    .replace(/^\./, '_')
-    .slice(0, MAX_NAME);
+  const safe = id.replaceAll(/[^A-Za-z0-9_-]/g, '_').slice(0, MAX_NAME);
   if (safe === id && safe !== '') return safe;
   // utf16le, because in UTF-8 all lone surrogates are one.
   return `${safe}~${createHash('sha256').update(id, 'utf16le').digest('hex').slice(0, 12)}`;

@@ -67,7 +67,7 @@ export async function sweepFolder(
     const isTooMuch = limits.maxBytes !== null && total > limits.maxBytes;
     // The others are younger still.
     if (signal.aborted || ageMs < YOUNG_MS || !(isTooOld || isTooMuch)) break;
-    if (staying.has(path.parse(one.name).name)) continue;
+    if (staying.has(jobOf(one.name))) continue;
     const became = await removeUnchanged(one);
     // What another worker's sweep has removed is as little there as what ours has.
     if (became !== 'written again') total -= one.bytes;
@@ -76,6 +76,11 @@ export async function sweepFolder(
     swept.bytes += one.bytes;
   }
   return swept;
+}
+
+/** A job's files are called as it is, up to their first dot. */
+function jobOf(name: string): string {
+  return name.slice(0, name.indexOf('.'));
 }
 
 async function list(

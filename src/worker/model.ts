@@ -26,10 +26,8 @@ export type Plane = keyof RunRequest['planes'];
  * `wait`, for the images before, and `model`, all of it as seen from here.
  */
 export interface DepthMap extends Omit<Result, 'type' | 'id'> {
-  /** width * height little-endian float32 values; empty unless asked for. */
-  readonly float32: Buffer;
-  /** width * height bytes; empty unless asked for. */
-  readonly uint8: Buffer;
+  /** As the protocol has them; empty unless asked for. */
+  readonly planes: Readonly<Record<Plane, Buffer>>;
   /** What has computed it. */
   readonly by: Ready;
 }
@@ -224,24 +222,39 @@ export class Model {
     { options, picture, planes, signal }: RunRequestOptions,
     turn: Pick<TurnOptions, 'isAgain' | 'admit' | 'onDeath'>,
   ): Promise<DepthMap> {
-    await using float32 = this.#scratch.file('float32');
-    await using uint8 = this.#scratch.file('uint8');
+    await using files = new AsyncDisposableStack();
+    const fileFor = (plane: Plane) =>
+      planes.has(plane) ? files.use(this.#scratch.file(plane)).path : null;
     const wanted = {
-      float32: planes.has('float32') ? float32.path : null,
-      uint8: planes.has('uint8') ? uint8.path : null,
+      float32: fileFor('float32'),
+      uint8: fileFor('uint8'),
+      uint16: fileFor('uint16'),
+      color: fileFor('color'),
+      exr: fileFor('exr'),
     };
     const since = performance.now();
     const { result, ready, waitedMs } = await this.#pool.run(
       { image: { path, width, height }, options, picture, planes: wanted },
       { timeoutMs: this.#jobTimeoutMs, signal, ...turn },
     );
-    const [floats, pixels] = await Promise.all([read(wanted.float32), read(wanted.uint8)]);
+    const [float32, uint8, uint16, color, exr] = await Promise.all([
+      read(wanted.float32),
+      read(wanted.uint8),
+      read(wanted.uint16),
+      read(wanted.color),
+      read(wanted.exr),
+    ]);
     const timings_ms = {
       wait: waitedMs,
       ...result.timings_ms,
       model: performance.now() - since - waitedMs,
     };
-    return { ...result, timings_ms, float32: floats, uint8: pixels, by: ready };
+    return {
+      ...result,
+      timings_ms,
+      planes: { float32, uint8, uint16, color, exr },
+      by: ready,
+    };
   }
 
   /** One after the other, so that images keep the order in which they came. */

@@ -29,7 +29,7 @@
 
 import { z } from 'zod';
 
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 export const RESAMPLE_METHODS = ['bilinear', 'bicubic', 'nearest'] as const;
 export const NORMALIZE_MODES = ['minmax', 'percentile', 'none'] as const;
@@ -71,13 +71,24 @@ const run = z.strictObject({
     seed: z.int().min(0),
   }),
   /** How floats become pixels: which value is pixel 0 and which is full, and whether to swap them. */
-  picture: z.strictObject({ normalize: z.enum(NORMALIZE_MODES), invert: z.boolean() }),
+  picture: z.strictObject({
+    normalize: z.enum(NORMALIZE_MODES),
+    invert: z.boolean(),
+    /** The colormap's last entry is pixel 0: upstream's word for it. */
+    reverse_color: z.boolean(),
+  }),
   /** The files to write, or null. Rows top to bottom, width * height values each. */
   planes: z.strictObject({
     /** The map as computed, little-endian. */
     float32: z.string().nullable(),
     /** The picture. */
     uint8: z.string().nullable(),
+    /** The picture, little-endian. */
+    uint16: z.string().nullable(),
+    /** Of each pixel the entry of a colormap of 256, a byte. */
+    color: z.string().nullable(),
+    /** The map as computed, in OpenEXR's own file format. */
+    exr: z.string().nullable(),
   }),
 });
 

@@ -13,8 +13,8 @@ export const SHARED_MEMORY = '/dev/shm';
 const MAX_PIXELS = 4096 * 4096;
 /** Of an image: 8-bit RGB. */
 const INPUT_BYTES = 3;
-/** Of its map: a float32 and an 8-bit plane. */
-const OUTPUT_BYTES = 4 + 1;
+/** Of its map: the planes float32, uint8, uint16 and color, and an EXR file, which is no larger than its floats. */
+const OUTPUT_BYTES = 4 + 1 + 2 + 1 + 4;
 /** Images that wait beside those that run. */
 const WAITING = 2;
 

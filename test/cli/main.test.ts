@@ -34,7 +34,11 @@ describe('the command line', () => {
     ['a word for a number', ['infer', 'a.png', '--seed', 'one'], 'It is no integer'],
     ['a number out of range', ['infer', 'a.png', '--timestep', '1000'], '--timestep'],
     ['an unknown method', ['infer', 'a.png', '--resample-method', 'lanczos'], 'bilinear, bicubic'],
-    ['an unknown format', ['infer', 'a.png', '--format', 'png,gif'], 'Known formats: png, npy'],
+    [
+      'an unknown format',
+      ['infer', 'a.png', '--format', 'png,gif'],
+      'Known formats: png, png16, npy, color, exr',
+    ],
     ['two models', ['infer', 'a.png', '--sample', '--model', 'x/y'], 'cannot be used with'],
   ])('refuses %s with exit code 2 and says why', async (_what, args, text) => {
     const { exitCode, stdout, stderr } = await start(args);

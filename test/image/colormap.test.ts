@@ -2,7 +2,7 @@ import path from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, it } from 'vitest';
 import { readConfig } from '../../src/config.ts';
-import { COLORMAPS, type Colormap, inColour } from '../../src/image/colormap.ts';
+import { COLORMAP_NAMES, COLORMAPS, inColour, isReversed } from '../../src/image/colormap.ts';
 
 const { workspace } = readConfig(process.env);
 const GREYS = Uint8Array.from({ length: 256 }, (_, i) => i);
@@ -18,38 +18,36 @@ print(json.dumps((colours * 255).astype(np.uint8).ravel().tolist()))`;
   return JSON.parse(stdout);
 }
 
-describe('the colormap spectral', () => {
-  it("has matplotlib's 256 colours, to the byte", async () => {
-    const expected = await matplotlib('Spectral', 'np.arange(256)');
-    expect(expected).toHaveLength(768);
-    expect([...COLORMAPS.spectral.colours]).toEqual(expected);
+describe('a colormap', () => {
+  it.each(COLORMAP_NAMES.filter((name) => name !== 'gray'))(
+    "is matplotlib's of the name %s, to the byte",
+    async (name) => {
+      const expected = await matplotlib(name, 'np.arange(256)');
+      expect(expected).toHaveLength(768);
+      expect([...COLORMAPS[name].colours]).toEqual(expected);
+    },
+  );
+
+  it('that is gray has every grey as itself', () => {
+    const greys = GREYS.slice(0);
+    expect([...inColour(greys, COLORMAPS.gray)]).toEqual([...greys].flatMap((v) => [v, v, v]));
   });
 
-  it.each([
-    { what: 'disparity', isNearBright: true, argument: '1 - np.arange(256) / 255' },
-    { what: 'depth', isNearBright: false, argument: 'np.arange(256) / 255' },
-  ])('gives $what the colours that upstream gives it', async ({ isNearBright, argument }) => {
-    const pixels = inColour(GREYS, COLORMAPS.spectral, isNearBright);
-    expect([...pixels]).toEqual(await matplotlib('Spectral', argument));
+  it('is reversed where its first entry is near and near is bright', () => {
+    const reversed = (isNearBright: boolean) =>
+      COLORMAP_NAMES.filter((name) => isReversed(COLORMAPS[name], isNearBright));
+    expect(reversed(true)).toEqual(['Spectral']);
+    expect(reversed(false)).toEqual([]);
   });
 });
 
 describe('inColour', () => {
-  it('makes what is near red, whichever way the grey goes', () => {
-    const [bright, dark] = [255, 0].map((grey) => Uint8Array.of(grey));
-    const red = [158, 1, 66];
-    const violet = [94, 79, 162];
-    const { spectral } = COLORMAPS;
-    expect([...inColour(bright ?? GREYS, spectral, true)]).toEqual(red);
-    expect([...inColour(dark ?? GREYS, spectral, false)]).toEqual(red);
-    expect([...inColour(dark ?? GREYS, spectral, true)]).toEqual(violet);
-    expect([...inColour(bright ?? GREYS, spectral, false)]).toEqual(violet);
-  });
-
-  it('goes the other way with a colormap whose last entry is near', () => {
-    const colours = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
-    const map: Colormap = { colours, near: 'last' };
-    expect([...inColour(Uint8Array.of(0, 200), map, true)]).toEqual([0, 0, 0, 200, 200, 200]);
-    expect([...inColour(Uint8Array.of(0, 200), map, false)]).toEqual([255, 255, 255, 55, 55, 55]);
+  it('gives each pixel its entry', () => {
+    const pixels = inColour(Uint8Array.of(255, 0, 0), COLORMAPS.Spectral);
+    const [red, violet] = [
+      [158, 1, 66],
+      [94, 79, 162],
+    ];
+    expect([...pixels]).toEqual([violet, red, red].flat());
   });
 });

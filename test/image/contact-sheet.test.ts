@@ -73,7 +73,7 @@ describe('a contact sheet', () => {
 
   it("has no colour in it that is not the colormap's", async () => {
     const sheet = await contactSheet([await ramp()]);
-    const { colours } = COLORMAPS.spectral;
+    const { colours } = COLORMAPS.Spectral;
     const known = new Set(
       Array.from({ length: 256 }, (_, i) => colours.subarray(3 * i, 3 * i + 3).join()),
     );

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
-import { encodeGreyPng, encodeRgbPng } from '../../src/image/encode.ts';
+import { encodeGrey16Png, encodeGreyPng, encodeRgbPng } from '../../src/image/encode.ts';
 
 /** The fields of a PNG's header, which is its first chunk. */
 function header(png: Buffer) {
@@ -78,6 +78,29 @@ describe('encodeGreyPng', () => {
 
   it('refuses too few pixels', async () => {
     await expect(encodeGreyPng(new Uint8Array(5), 3, 2)).rejects.toThrow('6 bytes');
+  });
+});
+
+describe('encodeGrey16Png', () => {
+  it('writes one channel of 16 bits, and keeps every value that a pixel can have', async () => {
+    const values = Uint16Array.from({ length: 65_536 }, (_, i) => i);
+    const png = await encodeGrey16Png(new Uint8Array(values.buffer), 256, 256);
+    expect(header(png)).toEqual({
+      width: 256,
+      height: 256,
+      depth: 16,
+      colourType: 0,
+      interlace: 0,
+    });
+    const decoded = await sharp(png).toColourspace('grey16').raw({ depth: 'ushort' }).toBuffer();
+    expect(decoded.equals(Buffer.from(values.buffer))).toBe(true);
+  });
+
+  it('takes bytes wherever they lie in memory', async () => {
+    const memory = Uint8Array.of(9, 1, 2, 3, 4);
+    const png = await encodeGrey16Png(memory.subarray(1), 2, 1);
+    const decoded = await sharp(png).toColourspace('grey16').raw({ depth: 'ushort' }).toBuffer();
+    expect([...decoded]).toEqual([1, 2, 3, 4]);
   });
 });
 

@@ -26,8 +26,13 @@ const MAP: DepthMap = {
   dtype: 'float32',
   timings_ms: { unet: 5 },
   warnings: ['again in float32'],
-  float32: Buffer.alloc(48),
-  uint8: Buffer.alloc(12),
+  planes: {
+    float32: Buffer.alloc(48),
+    uint8: Buffer.alloc(12),
+    uint16: Buffer.alloc(0),
+    color: Buffer.alloc(0),
+    exr: Buffer.alloc(0),
+  },
   by: READY,
 };
 

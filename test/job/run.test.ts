@@ -1,8 +1,10 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { execa } from 'execa';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { APP_ROOT } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
 import { runJob } from '../../src/job/run.ts';
 import { provision } from '../../src/provision/provision.ts';
@@ -16,6 +18,7 @@ import { recordingLog } from '../worker/programs.ts';
 
 /** Jobs on the real Python process with the real torch, and the sample model. */
 let model: Model;
+let python = '';
 let outputDir = '';
 let photo = '';
 beforeAll(async () => {
@@ -23,6 +26,7 @@ beforeAll(async () => {
   const config = readConfig(env);
   const { made } = await provision({ config, env, steps: FOR_THE_MODEL, observer: {} });
   model = await Model.start({ config, installation: made, env, log: recordingLog().log });
+  python = made.python;
   outputDir = await mkdtemp(path.join(os.tmpdir(), 'run-test-'));
   photo = (await readFile(path.join(IMAGES, 'corridor.jpg'))).toString('base64');
 });
@@ -119,6 +123,51 @@ describe('the answer', () => {
     const f = Math.fround; // it is computed in float32
     const wanted = map.map((value) => Math.floor(f(f(f(value - min) / f(max - min)) * 255)));
     expect((await pixels(image_base64)).equals(Uint8Array.from(wanted))).toBe(true);
+  });
+
+  it('has every format, and other libraries read from each what the npy has', async () => {
+    const wanted = ['png16', 'npy', 'color', 'exr'];
+    const { files, range } = await run({ output_formats: wanted }, { id: 'all' });
+    expect(files.map(({ file_path }) => path.basename(file_path))).toEqual([
+      'all.png',
+      'all.16bit.png',
+      'all.npy',
+      'all.color.png',
+      'all.exr',
+    ]);
+    const script = path.join(APP_ROOT, 'test', 'fixtures', 'read_back.py');
+    const stem = path.join(outputDir, 'all');
+    const { stdout } = await execa(python, [script, stem, ...range.map(String)]);
+    const { steps, ...found } = JSON.parse(stdout);
+    expect(found).toEqual({ mode: 'I;16', exr: true, color: true });
+    expect(steps).toBeLessThanOrEqual(0.5 + 1e-6);
+  });
+
+  it('gives files that the examples of docs/outputs.md read as they say', async () => {
+    const answer = await run({ output_formats: ['png16', 'npy', 'exr'] }, { id: 'map' });
+    await writeFile(path.join(outputDir, 'answer.json'), JSON.stringify(answer));
+    const page = await readFile(path.join(APP_ROOT, 'docs', 'outputs.md'), 'utf8');
+    const examples = [...page.matchAll(/^```python\n(.*?)^```/gms)].map(([, code]) => code);
+    expect(examples).toHaveLength(4);
+    const truth = `
+truth = 1 / (0.5 * floats + 0.1)
+points = [(0, 0), (10, 300), (200, 20), (400, 600), (300, 300)]
+assert np.allclose(to_metres(floats, points, [truth[p] for p in points]), truth, rtol=1e-3)
+print("read")`;
+    const script = [...examples, truth].join('');
+    const { stdout } = await execa(python, ['-c', script], { cwd: outputDir });
+    expect(stdout).toBe('read');
+  });
+
+  it('has colours of the map that was asked for', async () => {
+    const { files, image_base64 } = await run({ output_formats: ['color'], colormap: 'gray' });
+    const shown = await sharp(await readFile(files[1]?.file_path ?? ''))
+      .raw()
+      .toBuffer();
+    const grey = await pixels(image_base64);
+    // One in 256 parts and the other in 255, both rounded down.
+    const differences = grey.map((value, i) => (shown[3 * i] ?? 0) - value);
+    expect([...new Set(differences)].toSorted()).toEqual([0, 1]);
   });
 
   it('is saved nowhere when the folder is a link out of the workspace, and given all the same', async () => {

@@ -12,6 +12,7 @@ const DEFAULTS = {
   seed: 0,
   output_formats: ['png'],
   normalize: 'minmax',
+  colormap: 'Spectral',
 };
 
 function refusal(parse: (value: unknown) => unknown, value: unknown): string {
@@ -116,10 +117,10 @@ describe('parseJobOptions', () => {
     expect(message).toContain(`got ${JSON.stringify(value)}`);
   });
 
-  it.each(['jpg', 'PNG', 'png16', 'exr', '', 5, null])('refuses the format %j', (format) => {
+  it.each(['jpg', 'PNG', 'png8', 'tiff', '', 5, null])('refuses the format %j', (format) => {
     const message = refusal(parseJobOptions, { output_formats: ['png', format] });
     expect(message).toContain('output_formats.1: ');
-    expect(message).toContain('"png"|"npy"');
+    expect(message).toContain('"png"|"png16"|"npy"|"color"|"exr"');
     expect(message).toContain(`got ${JSON.stringify(format)}`);
   });
 
@@ -127,6 +128,7 @@ describe('parseJobOptions', () => {
     ['resample_method', ['bilinear', 'bicubic', 'nearest']],
     ['upsample_method', ['bilinear', 'bicubic', 'nearest']],
     ['normalize', ['minmax', 'percentile', 'none']],
+    ['colormap', ['Spectral', 'turbo', 'inferno', 'magma', 'viridis', 'gray']],
   ])('says what %s may be', (field, choices) => {
     const message = refusal(parseJobOptions, { [field]: 'x' });
     for (const choice of choices) expect(message).toContain(`"${choice}"`);

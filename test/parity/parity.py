@@ -5,7 +5,8 @@
 For every set of options it draws images of odd sizes, runs the command line on them (settings
 LOTUS_UPSTREAM_DIR and MODEL_ID, output `--format npy`, on the CPU), calls the pipeline of the same
 checkout on the same pixels as upstream's `infer.py` does, without its autocast, and compares the
-float maps. It ends with code 1 when one value differs.
+float maps; and the coloured pictures with what its `colorize_depth_map` makes of them, where the
+checkout has one. It ends with code 1 when one value differs.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,9 +87,15 @@ def upstream_map(pipeline: Any, image: Image.Image, case: Case) -> np.ndarray:
     return output.images[0].mean(axis=-1)
 
 
-def our_maps(
-    args: argparse.Namespace, images: Path, out: Path, case: Case
-) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class Ours:
+    """What the command line writes for an image."""
+
+    depth: np.ndarray  # H x W, float32
+    color: np.ndarray  # H x W x 3, uint8
+
+
+def our_maps(args: argparse.Namespace, images: Path, out: Path, case: Case) -> dict[str, Ours]:
     """What the command line writes, by the image's name."""
     command = [str(ROOT / "bootstrap"), "infer", str(images), "--output", str(out)]
     settings = {
@@ -97,19 +105,41 @@ def our_maps(
         "LOTUS_DTYPE": "float32",
     }
     subprocess.run(
-        [*command, "--format", "npy", *case.flags],
+        [*command, "--format", "npy,color", *case.flags],
         env=os.environ | settings,
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    return {file.stem: np.load(file) for file in out.glob("*.npy")}
+    return {
+        file.stem: Ours(np.load(file), np.asarray(Image.open(file.with_suffix(".color.png"))))
+        for file in out.glob("*.npy")
+    }
 
 
-def compare(ours: np.ndarray | None, theirs: np.ndarray) -> str | None:
-    """How two maps differ; None when they are the same bits."""
+def colorizer(upstream: str) -> Callable[..., Image.Image] | None:
+    """The checkout's `colorize_depth_map`; None where it has none, as the stand-in."""
+    if not Path(upstream, "utils", "image_utils.py").exists():
+        return None
+    from utils.image_utils import colorize_depth_map
+
+    return colorize_depth_map
+
+
+def compare(ours: Ours | None, theirs: np.ndarray, colorize: Any) -> str | None:
+    """How two maps, or what is made of them, differ; None when they are the same bits."""
     if ours is None:
         return "no map"
+    if difference := compare_maps(ours.depth, theirs):
+        return difference
+    # The sample predicts disparity, and so does infer.py with --disparity.
+    if colorize and not np.array_equal(ours.color, np.asarray(colorize(theirs, None, True))):
+        return "other colours"
+    return None
+
+
+def compare_maps(ours: np.ndarray, theirs: np.ndarray) -> str | None:
+    """How two maps differ; None when they are the same bits."""
     if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
         return f"{ours.dtype} {ours.shape}, upstream {theirs.dtype} {theirs.shape}"
     if np.array_equal(ours.view(np.uint32), theirs.view(np.uint32)):
@@ -131,6 +161,8 @@ def main() -> int:
 
     pipeline = LotusDPipeline.from_pretrained(args.model, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
+    colorize = colorizer(args.upstream)
+    print("colours are compared, too" if colorize else "this checkout has no colorize_depth_map")
     differing = 0
     with tempfile.TemporaryDirectory() as scratch:
         images = Path(scratch, "images")
@@ -141,7 +173,7 @@ def main() -> int:
             maps = our_maps(args, images, Path(scratch, str(number)), case)
             for file in sorted(images.glob("*.png")):
                 theirs = upstream_map(pipeline, Image.open(file), case)
-                difference = compare(maps.get(file.stem), theirs)
+                difference = compare(maps.get(file.stem), theirs, colorize)
                 differing += difference is not None
                 verdict = difference or f"identical, {theirs.shape[1]}x{theirs.shape[0]}"
                 print(f"{' '.join(case.flags) or 'default':45} {file.stem:9} {verdict}", flush=True)

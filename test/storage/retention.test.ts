@@ -73,15 +73,16 @@ describe('sweepFolder', () => {
   it('leaves what is owed, all its files, and what was written a moment ago', async () => {
     const dir = await folderOfTest();
     await make(dir, {
-      'owed.v1.png': [500, 10],
-      'owed.v1.npy': [500, 10],
+      'owed.png': [500, 10],
+      'owed.16bit.png': [500, 10],
+      'owed.npy': [500, 10],
       'old.png': [400, 10],
       'new.png': [1, 10],
     });
-    expect(await sweep(dir, { maxBytes: 1, maxAgeMs: 60_000 }, ['owed.v1'])).toMatchObject({
+    expect(await sweep(dir, { maxBytes: 1, maxAgeMs: 60_000 }, ['owed'])).toMatchObject({
       files: 1,
     });
-    expect(await names(dir)).toEqual(['new.png', 'owed.v1.npy', 'owed.v1.png']);
+    expect(await names(dir)).toEqual(['new.png', 'owed.16bit.png', 'owed.npy', 'owed.png']);
   });
 
   it('leaves what is none of ours: other names, folders, links and what they lead to', async () => {

@@ -44,8 +44,8 @@ export const RUN: Omit<RunRequest, 'type' | 'id'> = {
     upsample_method: 'nearest',
     seed: 0,
   },
-  picture: { normalize: 'minmax', invert: false },
-  planes: { float32: null, uint8: null },
+  picture: { normalize: 'minmax', invert: false, reverse_color: false },
+  planes: { float32: null, uint8: null, uint16: null, color: null, exr: null },
 };
 
 /** A log that keeps its records. */
