@@ -9,7 +9,7 @@ import { inferSamples } from '../src/cli/demo.ts';
 import { COLORMAP_NAMES, COLORMAPS, inColour, isReversed } from '../src/image/colormap.ts';
 import { contactSheet, type SheetRow } from '../src/image/contact-sheet.ts';
 import { type DecodedImage, decodeImage } from '../src/image/decode.ts';
-import { encodeRgbPng } from '../src/image/encode.ts';
+import { encodePng } from '../src/image/encode.ts';
 import { sharp } from '../src/image/libvips.ts';
 import { scale } from '../src/image/scale.ts';
 import { writeWhole } from '../src/storage/files.ts';
@@ -43,7 +43,8 @@ async function views({ image, map, isNearBright }: SheetRow): Promise<DecodedIma
   const near = isNearBright ? values : values.map((value) => 255 - value);
   const far = near.map((value) => 255 - value);
   const size = { width: CELL, height: Math.round((CELL * grey.height) / grey.width) };
-  const cell = async (picture: DecodedImage) => encodeRgbPng(await scale(picture, size));
+  const cell = async (picture: DecodedImage) =>
+    encodePng({ ...(await scale(picture, size)), channels: 3 });
   const shown = (entries: Uint8Array, name: keyof typeof COLORMAPS) =>
     cell({ ...grey, pixels: inColour(entries, COLORMAPS[name]) });
   const cells = [

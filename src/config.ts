@@ -3,7 +3,7 @@ import path from 'node:path';
 import type { z } from 'zod';
 import { SAMPLE_ROOT } from './app.ts';
 import { UsageError } from './errors.ts';
-import { RELEASED_MODELS, SUPPORTED_MODELS } from './models.ts';
+import { type Prediction, RELEASED_MODELS } from './models.ts';
 import { type Mount, readMounts } from './mounts.ts';
 import type { FetchPolicy } from './net/fetch.ts';
 import { Secret } from './secret.ts';
@@ -35,7 +35,7 @@ export interface Config {
     /** What callers get to see: the hub id, or the folder's name. */
     readonly name: string;
     readonly revision: string | null;
-    readonly prediction: 'disparity' | 'depth';
+    readonly prediction: Prediction;
   };
   /** Upstream's checkout. */
   readonly upstreamDir: string;
@@ -135,14 +135,7 @@ function readModel(set: Settings): Config['model'] {
   const id = isFolder || isPath(set.MODEL_ID) ? path.resolve(set.MODEL_ID) : set.MODEL_ID;
   const name = path.isAbsolute(id) ? path.basename(id) : id;
   const released = RELEASED_MODELS[id] ?? releasedAs(name);
-  if (released && (released.kind === 'G' || released.prediction === 'normals')) {
-    throw new UsageError(
-      `MODEL_ID ${set.MODEL_ID}: this version runs ${SUPPORTED_MODELS.join(' and ')}, and checkpoint` +
-        ' folders of the same kind',
-    );
-  }
-  const known = released?.prediction === 'depth' ? 'depth' : 'disparity';
-  const prediction = set.LOTUS_MODEL_PREDICTION ?? known;
+  const prediction = set.LOTUS_MODEL_PREDICTION ?? released?.prediction ?? 'disparity';
   return { id, name, revision: set.MODEL_REVISION ?? null, prediction };
 }
 

@@ -1,5 +1,7 @@
+import type { PREDICTIONS } from './worker/protocol.ts';
+
 /** What a model's weights predict. It decides the polarity of the pictures and never the numbers. */
-export type Prediction = 'disparity' | 'depth' | 'normals';
+export type Prediction = (typeof PREDICTIONS)[number];
 
 interface ReleasedModel {
   prediction: Prediction;
@@ -19,8 +21,3 @@ export const RELEASED_MODELS: Readonly<Record<string, ReleasedModel>> = {
 
 /** What runs unless MODEL_ID says otherwise. */
 export const DEFAULT_MODEL = 'jingheya/lotus-depth-d-v2-0-disparity';
-
-/** The released models that this version runs: regression, depth or disparity. */
-export const SUPPORTED_MODELS: readonly string[] = Object.entries(RELEASED_MODELS)
-  .filter(([, model]) => model.kind === 'D' && model.prediction !== 'normals')
-  .map(([id]) => id);

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { DEFAULT_MODEL } from './models.ts';
 import { parseAllowList } from './net/allow.ts';
+import { PREDICTIONS } from './worker/protocol.ts';
 
 /** Upstream's commit that everything here was measured against. */
 export const UPSTREAM_COMMIT = 'b737e12238d2a41fc582ee8c6c6b1104d318d799';
@@ -41,7 +42,7 @@ export const settings = z.object({
     .string()
     .optional()
     .meta({ description: 'The branch, tag or commit of a hub model. Default: its main branch' }),
-  LOTUS_MODEL_PREDICTION: z.enum(['disparity', 'depth']).optional().meta({
+  LOTUS_MODEL_PREDICTION: z.enum(PREDICTIONS).optional().meta({
     description:
       'What a checkpoint folder predicts. Default: what the released model of that name does, else `disparity`',
   }),

@@ -16,14 +16,15 @@ from lotus_worker.attention import choose_attention
 from lotus_worker.errors import WorkerError
 from lotus_worker.memory import is_out_of_memory
 from lotus_worker.parts import check_parts
-from lotus_worker.protocol import Attention, Load
+from lotus_worker.protocol import Attention, Load, Mode, Prediction
 from lotus_worker.stages import Stages
 
 logger = logging.getLogger(__name__)
 
-#: The parameters of LotusDPipeline.__call__ that this worker passes.
+#: The parameters that this worker passes to both pipelines' `__call__`.
 CALL_PARAMETERS = {
     "rgb_in",
+    "generator",
     "task_emb",
     "prompt_embeds",
     "timesteps",
@@ -35,10 +36,20 @@ CALL_PARAMETERS = {
 
 
 @dataclass(frozen=True)
+class Upstream:
+    """Upstream's pipelines, by its own words for them."""
+
+    regression: type[Any]  # LotusDPipeline
+    generation: type[Any]  # LotusGPipeline
+
+
+@dataclass(frozen=True)
 class Loaded:
     """A pipeline ready to run."""
 
-    pipeline: Any  # upstream's LotusDPipeline, without its text encoder
+    pipeline: Any  # upstream's LotusDPipeline or LotusGPipeline, without its text encoder
+    mode: Mode  # which of the two
+    prediction: Prediction
     prompt_embeds: torch.Tensor  # 1 x tokens x channels, of the empty prompt, in the model's type
     device: torch.device
     dtype: torch.dtype
@@ -47,7 +58,7 @@ class Loaded:
 
 
 def load(request: Load, stages: Stages) -> Loaded:
-    """Load upstream's LotusDPipeline with a checkpoint.
+    """Load upstream's pipeline with a checkpoint.
 
     Raises:
         WorkerError: `incompatible_upstream`, `model_not_found`, `incompatible_model`, or
@@ -56,10 +67,10 @@ def load(request: Load, stages: Stages) -> Loaded:
     device = pick_device(request.device)
     dtype = pick_dtype(request.dtype, device)
 
-    pipeline_class = import_upstream(Path(request.upstream))
+    upstream = import_upstream(Path(request.upstream))
 
     stages.begin("weights")
-    pipeline = open_checkpoint(pipeline_class, find_checkpoint(request.model), dtype)
+    pipeline, mode = open_checkpoint(upstream, find_checkpoint(request.model), dtype)
 
     stages.begin("device")
     pipeline.to(device)
@@ -69,7 +80,16 @@ def load(request: Load, stages: Stages) -> Loaded:
 
     stages.begin("attention")
     attention = choose_attention(pipeline.unet, device)
-    return Loaded(pipeline, prompt_embeds, device, dtype, request.revision, attention)
+    return Loaded(
+        pipeline,
+        mode,
+        request.prediction,
+        prompt_embeds,
+        device,
+        dtype,
+        request.revision,
+        attention,
+    )
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -91,8 +111,8 @@ def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
     return torch.float16 if wanted == "float16" else torch.float32
 
 
-def import_upstream(root: Path) -> type[Any]:
-    """Import LotusDPipeline from upstream's checkout.
+def import_upstream(root: Path) -> Upstream:
+    """Import both pipelines from upstream's checkout.
 
     Upstream is no package: `pipeline.py` lies at its root and imports from a top-level package
     called `utils`, so the root must come first on the path, and stays there.
@@ -107,19 +127,21 @@ def import_upstream(root: Path) -> type[Any]:
     warnings.filterwarnings("ignore", "`LoraLoaderMixin` is deprecated", FutureWarning)
     sys.path.insert(0, str(root))
     try:
-        pipeline_class = importlib.import_module("pipeline").LotusDPipeline
+        module = importlib.import_module("pipeline")
+        upstream = Upstream(module.LotusDPipeline, module.LotusGPipeline)
     except Exception as error:
         logger.exception("cannot import upstream")
         reason = f"{type(error).__name__}: {error}"
         raise WorkerError(
-            "incompatible_upstream", f"cannot import LotusDPipeline from {root}: {reason}; {hint}"
+            "incompatible_upstream", f"cannot import its pipelines from {root}: {reason}; {hint}"
         ) from error
-    if lacking := CALL_PARAMETERS - inspect.signature(pipeline_class.__call__).parameters.keys():
-        raise WorkerError(
-            "incompatible_upstream",
-            f"LotusDPipeline in {root} does not take {', '.join(sorted(lacking))}; {hint}",
-        )
-    return pipeline_class
+    for pipeline in (upstream.regression, upstream.generation):
+        if lacking := CALL_PARAMETERS - inspect.signature(pipeline.__call__).parameters.keys():
+            raise WorkerError(
+                "incompatible_upstream",
+                f"{pipeline.__name__} in {root} does not take {', '.join(sorted(lacking))}; {hint}",
+            )
+    return upstream
 
 
 def find_checkpoint(model: str) -> Path:
@@ -134,8 +156,11 @@ def find_checkpoint(model: str) -> Path:
     raise WorkerError("model_not_found", f"no checkpoint in {model}: it has no model_index.json")
 
 
-def open_checkpoint(pipeline_class: type[Any], folder: Path, dtype: torch.dtype) -> Any:
-    """Read the weights, safetensors only and by known classes, and see that they are a Lotus-D's.
+def open_checkpoint(upstream: Upstream, folder: Path, dtype: torch.dtype) -> tuple[Any, Mode]:
+    """Read the weights, safetensors only and by known classes, and see which Lotus' they are.
+
+    What `model_index.json` calls itself is not asked: the UNet's inputs tell, and both pipelines
+    are made of the same parts.
 
     Raises:
         WorkerError: `incompatible_model`.
@@ -144,7 +169,7 @@ def open_checkpoint(pipeline_class: type[Any], folder: Path, dtype: torch.dtype)
     # from_pretrained reports to the terminal by its own progress bars and advice to end users.
     diffusers_logging.disable_progress_bar()
     try:
-        pipeline = pipeline_class.from_pretrained(
+        pipeline = upstream.regression.from_pretrained(
             folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True
         )
     except Exception as error:  # diffusers, transformers and safetensors each have their own
@@ -154,10 +179,14 @@ def open_checkpoint(pipeline_class: type[Any], folder: Path, dtype: torch.dtype)
         raise WorkerError(
             "incompatible_model", f"cannot load the checkpoint in {folder}: {error}"
         ) from error
-    if mismatch := _not_lotus_d(pipeline):
+    if mismatch := _not_lotus(pipeline):
         raise WorkerError("incompatible_model", f"the checkpoint in {folder} {mismatch}")
+    mode: Mode = "regression"
+    if pipeline.unet.config.in_channels > pipeline.vae.config.latent_channels:
+        mode = "generation"
+        pipeline = upstream.generation(**pipeline.components, requires_safety_checker=False)
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    return pipeline, mode
 
 
 def encode_empty_prompt(pipeline: Any) -> torch.Tensor:
@@ -176,16 +205,16 @@ def encode_empty_prompt(pipeline: Any) -> torch.Tensor:
     return embeds.clone()  # out of inference mode: a tensor that any later code may use
 
 
-def _not_lotus_d(pipeline: Any) -> str | None:
+def _not_lotus(pipeline: Any) -> str | None:
     for name in ("unet", "vae", "text_encoder"):
         # What the files lack stays without memory, and is only missed when it is used.
         if any(parameter.is_meta for parameter in getattr(pipeline, name).parameters()):
             return f"lacks weights of its {name}"
     unet, latent_channels = pipeline.unet.config, pipeline.vae.config.latent_channels
-    if unet.in_channels == 2 * latent_channels:
-        return "is a generation model (Lotus-G); this worker runs regression models (Lotus-D)"
-    if unet.in_channels != latent_channels:
-        return f"has a UNet of {unet.in_channels} input channels, not {latent_channels}"
+    # Lotus-D sees the image's latent, Lotus-G that and noise.
+    if unet.in_channels not in (latent_channels, 2 * latent_channels):
+        both = f"{latent_channels} or {2 * latent_channels}"
+        return f"has a UNet of {unet.in_channels} input channels, not {both}"
     if unet.projection_class_embeddings_input_dim != 4:  # the task embedding's size
         return "has a UNet without Lotus' task embedding"
     return None

@@ -1,9 +1,11 @@
 """One image in, one map out: what happens to a `run`.
 
-The call is upstream's LotusDPipeline, with four differences that leave its numbers as they are:
-the prompt's embedding is given instead of computed; every run is seeded; the mean over the three
-channels is taken before scaling back, on the device (the two commute); and scaling back is done
-here, so that `upsample_method` can choose how.
+The call is upstream's LotusDPipeline or LotusGPipeline, with four differences that leave its
+numbers as they are: the prompt's embedding is given instead of computed; every run is seeded; the
+mean over the three channels, which normals keep, is taken before scaling back, on the device (the
+two commute); and scaling back is done here, so that `upsample_method` can choose how.
+
+A map is C x H x W: one channel of disparity or depth, or the three of normals.
 """
 
 import gc
@@ -58,6 +60,7 @@ class Lotus:
             id=request.id,
             model=request.model,
             revision=self._loaded.revision,
+            mode=self._loaded.mode,
             device=torch.cuda.get_device_name() if self._cuda else "cpu",
             dtype="float16" if self._loaded.dtype == torch.float16 else "float32",
             attention=self._loaded.attention,
@@ -94,12 +97,13 @@ class Lotus:
         stages.begin("read")
         rgb = read_rgb(request.image).to(self._loaded.device)
         depth, computed_in = self._predict_finite(rgb, request, stages)
-        processing_height, processing_width = depth.shape
+        channels, processing_height, processing_width = depth.shape
 
         stages.begin("scale_back")
         if not options.output_processing_res:
             size = (request.image.height, request.image.width)
             depth = scale(depth, size, INTERPOLATION[options.upsample_method])
+        depth = depth[0] if channels == 1 else depth.movedim(0, -1)
 
         stages.begin("quantize")
         between = value_range(depth, request.picture)
@@ -117,6 +121,7 @@ class Lotus:
             id=request.id,
             width=depth.shape[1],
             height=depth.shape[0],
+            channels=channels,
             processing_width=processing_width,
             processing_height=processing_height,
             min=low,
@@ -133,7 +138,7 @@ class Lotus:
         """Predict, and once more in float32 where float16 overflowed.
 
         Returns:
-            The map, H x W in float32, and the type it was computed in.
+            The map, C x H x W in float32, and the type it was computed in.
 
         Raises:
             WorkerError: `non_finite_map`.
@@ -207,7 +212,7 @@ def predict(
         rgb: 1 x 3 x H x W, uint8.
 
     Returns:
-        The map at the size it was computed at, H' x W' in float32 and [0, 1]; None if what the
+        The map at the size it was computed at, C x H' x W' in float32 and [0, 1]; None if what the
         decoder gave is not finite. (Upstream clamps to [0, 1], after which infinity looks fine.)
     """
     finite: list[bool] = []
@@ -224,10 +229,13 @@ def predict(
         with stages.watching(networks):
             stages.begin("resize")
             torch.manual_seed(options.seed)  # the latent is drawn from the global generator
+            # Lotus-G's noise is drawn from this one, as infer.py does it.
+            generator = torch.Generator(loaded.device).manual_seed(options.seed)
             (image,) = pipeline(
                 rgb_in=(rgb.float() / 127.5 - 1.0).to(loaded.dtype),
                 task_emb=task_embedding(loaded.device, loaded.dtype),
                 prompt_embeds=loaded.prompt_embeds,
+                generator=generator,
                 timesteps=[options.timestep],
                 output_type="pt",
                 processing_res=options.processing_res,
@@ -238,9 +246,11 @@ def predict(
         hook.remove()
     if finite != [True]:
         return None
+    if loaded.prediction == "normals":
+        return image.float()
     red, green, blue = image.float()
     # numpy's mean over the last axis adds in this order and divides: the same bits as upstream's.
-    return (red + green + blue) / image.new_tensor(3.0, dtype=torch.float32)
+    return ((red + green + blue) / image.new_tensor(3.0, dtype=torch.float32))[None]
 
 
 def task_embedding(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
@@ -275,8 +285,8 @@ def read_rgb(image: Image) -> torch.Tensor:
 
 
 def scale(depth: torch.Tensor, size: tuple[int, int], method: InterpolationMode) -> torch.Tensor:
-    """Scale a map to (height, width), with upstream's own call."""
-    return resize(depth[None, None], list(size), method, antialias=True)[0, 0]
+    """Scale a map, C x H x W, to (height, width), with upstream's own call."""
+    return resize(depth[None], list(size), method, antialias=True)[0]
 
 
 def _warnings(

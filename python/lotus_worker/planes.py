@@ -1,4 +1,7 @@
-"""From a float map to the planes that Node asked for, computed where the map is."""
+"""From a float map to the planes that Node asked for, computed where the map is.
+
+A map here is H x W, or H x W x 3 of normals.
+"""
 
 from pathlib import Path
 
@@ -124,12 +127,13 @@ def write_planes(planes: dict[str, torch.Tensor]) -> None:
 
 
 def write_exr(depth: torch.Tensor, path: str) -> None:
-    """Write a map as OpenEXR: one channel, Y, of 32-bit floats, compressed without loss.
+    """Write a map as OpenEXR: 32-bit floats, compressed without loss.
 
-    Y is luminance, which every reader shows; Z would promise a distance, and a map is none.
+    Its channel is Y, luminance, which every reader shows; Z would promise a distance, and a map is
+    none. Those of normals are R, G and B.
 
     Args:
-        depth: H x W, float32.
+        depth: H x W, or H x W x 3, float32.
 
     Raises:
         OSError: the file cannot be written.
@@ -138,7 +142,8 @@ def write_exr(depth: torch.Tensor, path: str) -> None:
 
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     try:
-        OpenEXR.File(header, {"Y": depth.cpu().contiguous().numpy()}).write(path)
+        channels = {"Y" if depth.ndim == 2 else "RGB": depth.cpu().contiguous().numpy()}
+        OpenEXR.File(header, channels).write(path)
         # Read again: what is not written until the file is closed is lost without a word.
         OpenEXR.File(path)
     except RuntimeError as error:

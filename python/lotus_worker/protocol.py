@@ -42,6 +42,8 @@ MAX_LINE_BYTES = 1 << 20
 
 ResampleMethod = Literal["bilinear", "bicubic", "nearest"]
 Normalize = Literal["minmax", "percentile", "none"]
+Prediction = Literal["disparity", "depth", "normals"]
+Mode = Literal["regression", "generation"]
 
 
 class ProtocolError(Exception):
@@ -88,7 +90,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Planes:
-    """The files to write, or None. Rows top to bottom, ``width * height`` values each."""
+    """The files to write, or None.
+
+    Rows top to bottom, ``width * height * channels`` values each, those of a pixel together.
+    """
 
     float32: str | None  # the map as computed, little-endian
     uint8: str | None  # the picture
@@ -106,6 +111,7 @@ class Load:
     upstream: str  # upstream's checkout, absolute
     model: str  # a checkpoint folder, absolute
     revision: str | None  # its commit on the hub; None for a folder of somebody's own
+    prediction: Prediction  # what the weights give: normals keep the three channels
     device: Literal["auto", "cuda", "cpu"]
     dtype: Literal["auto", "float16", "float32"]  # auto: float16 on CUDA, float32 on the CPU
 
@@ -188,6 +194,7 @@ class Ready:
     id: str
     model: str
     revision: str | None  # the commit on the hub; None for a folder
+    mode: Mode  # upstream's word for LotusDPipeline and LotusGPipeline
     device: str  # cpu, or the card's name
     dtype: Literal["float16", "float32"]
     attention: Attention
@@ -215,6 +222,7 @@ class Result:
     id: str
     width: int
     height: int
+    channels: int  # 1, or the 3 of normals
     processing_width: int  # the size it was computed at, before scaling back
     processing_height: int
     min: float  # of the map, before normalisation and polarity
@@ -227,6 +235,7 @@ class Result:
     def __post_init__(self) -> None:
         sides = (self.width, self.height, self.processing_width, self.processing_height)
         _check(min(sides) >= 1, "a map has at least one pixel")
+        _check(self.channels in (1, 3), "a map has 1 or 3 channels")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from lotus_worker.protocol import (
     Options,
     Picture,
     Planes,
+    Prediction,
     Reply,
     Request,
     Result,
@@ -34,6 +35,7 @@ from lotus_worker.protocol import (
     parse_reply,
 )
 from lotus_worker.stages import LOAD_STAGES, Stages
+from train.generation import make_generation
 
 PYTHON_ROOT = Path(__file__).resolve().parents[1]
 PROJECT = PYTHON_ROOT.parent
@@ -81,8 +83,8 @@ class Answer:
     """What one run gave."""
 
     result: Result
-    depth: np.ndarray  # H x W, float32
-    pixels: np.ndarray  # H x W, uint8
+    depth: np.ndarray  # H x W, or H x W x 3, float32
+    pixels: np.ndarray  # of the same shape, uint8
     stages: list[tuple[str, float]]
 
 
@@ -91,6 +93,7 @@ def load_request(
     *,
     upstream: Path = UPSTREAM,
     revision: str | None = None,
+    prediction: Prediction = "disparity",
     dtype: Dtype = "float32",
 ) -> Load:
     return Load(
@@ -98,6 +101,7 @@ def load_request(
         upstream=str(upstream),
         model=str(model),
         revision=revision,
+        prediction=prediction,
         device="cpu",
         dtype=dtype,
     )
@@ -124,7 +128,7 @@ def run_on(
         planes=replace(NO_PLANES, float32=str(depth), uint8=str(uint8)),
     )
     result = lotus.run(request, lambda name, fraction: stages.append((name, fraction)))
-    shape = (result.height, result.width)
+    shape = (result.height, result.width, result.channels)[: 2 if result.channels == 1 else 3]
     return Answer(
         result,
         np.fromfile(depth, "<f4").reshape(shape),
@@ -141,6 +145,12 @@ def lotus() -> Lotus:
 @pytest.fixture(scope="session")
 def half_lotus() -> Lotus:
     return Lotus(load_request(dtype="float16"), load_stages())
+
+
+@pytest.fixture(scope="session")
+def generation_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample, made one of Lotus-G's kind."""
+    return make_generation(CHECKPOINT, tmp_path_factory.mktemp("generation") / "checkpoint")
 
 
 @pytest.fixture

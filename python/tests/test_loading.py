@@ -73,7 +73,7 @@ def fresh_imports():
         sys.modules["pipeline"] = ours
 
 
-CALL = "def __call__(self, rgb_in, task_emb, prompt_embeds, timesteps, output_type"
+CALL = "def __call__(self, rgb_in, generator, task_emb, prompt_embeds, timesteps, output_type"
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,11 @@ CALL = "def __call__(self, rgb_in, task_emb, prompt_embeds, timesteps, output_ty
         ("1 / 0", "{root}: ZeroDivisionError"),
         ("def f(:", "{root}: SyntaxError"),
         ("class LotusGPipeline: pass", "{root}: AttributeError: .*LotusDPipeline"),
+        ("class LotusDPipeline: pass", "{root}: AttributeError: .*LotusGPipeline"),
         (
-            f"class LotusDPipeline:\n    {CALL}, processing_res): pass",
-            "{root} does not take match_input_res, resample_method",
+            f"class LotusDPipeline:\n    {CALL}, processing_res): pass\n"
+            "LotusGPipeline = LotusDPipeline",
+            "LotusDPipeline in {root} does not take match_input_res, resample_method",
         ),
     ],
 )
@@ -109,10 +111,12 @@ def test_a_checkout_that_takes_every_parameter_is_imported(tmp_path):
     (tmp_path / "pipeline.py").write_text(
         "from utils.image_utils import NAME\n"
         f"class LotusDPipeline:\n    name = NAME\n    {CALL}, processing_res, match_input_res,"
-        " resample_method, more=None): pass"
+        " resample_method, more=None): pass\n"
+        "class LotusGPipeline(LotusDPipeline): pass"
     )
     try:
-        assert import_upstream(tmp_path).name == "of the checkout"
+        upstream = import_upstream(tmp_path)
+        assert upstream.generation.name == upstream.regression.name == "of the checkout"
     finally:
         for name in [name for name in sys.modules if name.split(".")[0] == "utils"]:
             del sys.modules[name]
@@ -220,6 +224,12 @@ def test_pickled_weights_are_refused_and_never_opened(checkpoint, tmp_path, part
     assert not (tmp_path / "opened").exists()
 
 
+def test_what_a_checkpoint_generates_or_regresses_is_told_by_its_unet(generation_checkpoint):
+    assert load_folder(CHECKPOINT).mode == "regression"
+    loaded = load_folder(generation_checkpoint)
+    assert (loaded.mode, type(loaded.pipeline).__name__) == ("generation", "LotusGPipeline")
+
+
 def save_unet(checkpoint, **config):
     """Put a UNet of another configuration into a checkpoint."""
     unet = UNet2DConditionModel.from_config(make_unet().config, **config)
@@ -230,8 +240,7 @@ def save_unet(checkpoint, **config):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"in_channels": 2 * LATENT_CHANNELS}, "generation model .Lotus-G."),
-        ({"in_channels": 5}, f"5 input channels, not {LATENT_CHANNELS}"),
+        ({"in_channels": 5}, f"5 input channels, not {LATENT_CHANNELS} or {2 * LATENT_CHANNELS}"),
         (
             {"class_embed_type": None, "projection_class_embeddings_input_dim": None},
             "task embedding",
@@ -239,7 +248,7 @@ def save_unet(checkpoint, **config):
         ({"projection_class_embeddings_input_dim": 6}, "task embedding"),
     ],
 )
-def test_a_unet_that_is_not_lotus_ds_is_refused(checkpoint, config, message):
+def test_a_unet_that_is_not_lotus_is_refused(checkpoint, config, message):
     save_unet(checkpoint, **config)
     with refused("incompatible_model", f"{checkpoint} .*{message}"):
         load_folder(checkpoint)

@@ -7,7 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import DEFAULTS, MINMAX, NO_PLANES, changed, draw, run_on, write_image
+from conftest import (
+    DEFAULTS,
+    MINMAX,
+    NO_PLANES,
+    changed,
+    draw,
+    load_request,
+    load_stages,
+    run_on,
+    write_image,
+)
 from diffusers.models.attention_processor import AttnProcessor2_0
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
@@ -15,6 +25,7 @@ from torchvision.transforms.functional import resize
 from lotus_worker.admission import processing_size
 from lotus_worker.attention import FlashAttnProcessor, use_flash
 from lotus_worker.errors import WorkerError
+from lotus_worker.lotus import Lotus
 from lotus_worker.protocol import Image, Run
 from lotus_worker.stages import LOAD_STAGES, RUN_STAGES
 
@@ -30,8 +41,13 @@ def with_code(code):
     return lambda error: error.code == code
 
 
-def upstream_map(pipeline, pixels, seed=0, timestep=999, dtype=torch.float32, **arguments):
-    """What upstream's infer.py computes, H x W: the prompt as text, numpy out, mean in numpy."""
+def upstream_map(
+    pipeline, pixels, seed=0, timestep=999, dtype=torch.float32, normals=False, **arguments
+):
+    """What upstream's infer.py computes, H x W: the prompt as text, numpy out, mean in numpy.
+
+    Of normals H x W x 3.
+    """
     rgb = torch.tensor(pixels.astype(np.float32)).permute(2, 0, 1).unsqueeze(0) / 127.5 - 1.0
     task = torch.tensor([1, 0]).float().unsqueeze(0)
     torch.manual_seed(seed)
@@ -39,12 +55,14 @@ def upstream_map(pipeline, pixels, seed=0, timestep=999, dtype=torch.float32, **
         rgb_in=rgb.to(dtype),
         prompt="",
         num_inference_steps=1,
+        generator=torch.Generator().manual_seed(seed),
         output_type="np",
         timesteps=[timestep],
         task_emb=torch.cat([torch.sin(task), torch.cos(task)], dim=-1).to(dtype),
         **arguments,
     )
-    return output.images[0].mean(axis=-1)
+    image = output.images[0]
+    return image if normals else image.mean(axis=-1)
 
 
 def assert_same_bits(got, expected):
@@ -112,6 +130,41 @@ def test_the_map_is_upstreams_bit_for_bit_in_float16_too(half_lotus, pipeline, t
     finally:
         half.to(torch.float32)  # its parts are the session's
     assert_same_bits(run_on(half_lotus, tmp_path, SMALL, processing_res=0).depth, expected)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("seed", [0, 7])
+def test_normals_are_upstreams_bit_for_bit_in_three_channels(pipeline, tmp_path, size, seed):
+    normals = Lotus(load_request(prediction="normals"), load_stages())
+    pixels, options = draw(*size), {"processing_res": 256, "seed": seed}
+    answer = run_on(normals, tmp_path, pixels, AS_IT_IS, **options)
+    expected = upstream_map(pipeline, pixels, normals=True, **options)
+    assert answer.result.channels == 3
+    assert_same_bits(answer.depth, expected)
+    np.testing.assert_array_equal(answer.pixels, (expected * 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_what_a_generation_model_gives_is_upstreams_bit_for_bit(
+    generation_checkpoint, tmp_path, seed
+):
+    ours = Lotus(load_request(model=generation_checkpoint), load_stages())
+    theirs = type(ours._loaded.pipeline).from_pretrained(generation_checkpoint)
+    theirs.set_progress_bar_config(disable=True)
+    options = {"processing_res": 256, "seed": seed}
+    for size in SIZES:
+        pixels = draw(*size)
+        answer = run_on(ours, tmp_path, pixels, **options)
+        assert_same_bits(answer.depth, upstream_map(theirs, pixels, **options))
+
+
+def test_a_generation_model_gives_another_map_for_another_seed(generation_checkpoint, tmp_path):
+    ours = Lotus(load_request(model=generation_checkpoint), load_stages())
+    first, again, other = (
+        run_on(ours, tmp_path, SMALL, processing_res=0, seed=seed).depth for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.001
 
 
 def test_an_image_of_one_pixel_has_a_map_of_one_pixel(lotus, pipeline, tmp_path):

@@ -167,6 +167,14 @@ def test_an_exr_is_read_back_as_the_same_bits(tmp_path):
     np.testing.assert_array_equal(channels["Y"].pixels.view(np.uint32), d.view(np.uint32))
 
 
+def test_an_exr_of_normals_has_them_in_red_green_and_blue(tmp_path):
+    n = random_map((9, 11, 3))
+    write_exr(torch.from_numpy(n), str(tmp_path / "map.exr"))
+    channels = OpenEXR.File(str(tmp_path / "map.exr"), separate_channels=True).channels()
+    for i, name in enumerate("RGB"):
+        np.testing.assert_array_equal(channels[name].pixels, n[..., i])
+
+
 @pytest.mark.parametrize("size", [(5, 7), (500, 700)])
 def test_an_exr_that_is_not_written_whole_is_an_os_error(size):
     with pytest.raises(OSError, match="/dev/full"):

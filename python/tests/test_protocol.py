@@ -50,6 +50,7 @@ RESULT = Result(
     id="7",
     width=640,
     height=480,
+    channels=1,
     processing_width=768,
     processing_height=576,
     min=0.1,

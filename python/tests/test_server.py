@@ -285,10 +285,12 @@ standin = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(standin)
 
 class LotusDPipeline(standin.LotusDPipeline):
-    def __call__(self, rgb_in, task_emb, prompt_embeds, timesteps, output_type, processing_res,
-                 match_input_res, resample_method):
+    def __call__(self, rgb_in, generator, task_emb, prompt_embeds, timesteps, output_type,
+                 processing_res, match_input_res, resample_method):
         print("about to fail")
         raise ZeroDivisionError("in upstream")
+
+LotusGPipeline = LotusDPipeline
 """
     )
     with Worker() as worker:

@@ -1,8 +1,8 @@
 """A stand-in for upstream's `pipeline.py`, so that everything runs without upstream's repository.
 
-It was written for this project and has the same call as EnVision-Research/Lotus' LotusDPipeline:
-the same parameters, shapes and numbers (the script in `test/parity` runs with either). The worker
-loads it as it loads the real one and cannot tell them apart.
+It was written for this project and has the same call as EnVision-Research/Lotus' LotusDPipeline and
+LotusGPipeline: the same parameters, shapes and numbers (the script in `test/parity` runs with
+either). The worker loads it as it loads the real one and cannot tell them apart.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from diffusers.image_processor import VaeImageProcessor
+from diffusers.utils.torch_utils import randn_tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
 
@@ -30,7 +31,7 @@ class LotusOutput:
 
 
 class LotusDPipeline(DiffusionPipeline):
-    """One regression step from an image to a dense map, in [0, 1]."""
+    """One step from an image to a dense map, in [0, 1]: regression."""
 
     default_processing_resolution = 768
     model_cpu_offload_seq = "text_encoder->unet->vae"
@@ -77,6 +78,10 @@ class LotusDPipeline(DiffusionPipeline):
             prompt_embeds = self.text_encoder(tokens.input_ids.to(device))[0]
         return prompt_embeds.to(device, self.unet.dtype), None
 
+    def _latents(self, rgb: torch.Tensor, _generator: torch.Generator | None) -> torch.Tensor:
+        """What the UNet sees of an image: its latent."""
+        return self.vae.encode(rgb).latent_dist.sample() * self.vae.config.scaling_factor
+
     @torch.no_grad()
     def __call__(
         self,
@@ -109,9 +114,8 @@ class LotusDPipeline(DiffusionPipeline):
         device = self._execution_device
         context, _ = self.encode_prompt(prompt, device, 1, None, prompt_embeds=prompt_embeds)
         timestep = torch.tensor(timesteps, device=device).long()[0]
-        latents = self.vae.encode(rgb_in.to(device)).latent_dist.sample()
         predicted = self.unet(
-            latents * self.vae.config.scaling_factor,
+            self._latents(rgb_in.to(device), generator),
             timestep,
             encoder_hidden_states=context,
             class_labels=task_emb,
@@ -122,6 +126,17 @@ class LotusDPipeline(DiffusionPipeline):
         )[0]
         images = self.image_processor.postprocess(image, output_type=output_type)
         return LotusOutput(_resize_back(images, input_size) if match_input_res else images)
+
+
+class LotusGPipeline(LotusDPipeline):
+    """One step from an image and noise to a dense map, in [0, 1]: generation."""
+
+    def _latents(self, rgb: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        height, width = (edge // self.vae_scale_factor for edge in rgb.shape[-2:])
+        shape = (len(rgb), self.unet.config.in_channels // 2, height, width)
+        noise = randn_tensor(shape, generator=generator, device=rgb.device, dtype=self.unet.dtype)
+        noise = noise * self.scheduler.init_noise_sigma
+        return torch.cat([super()._latents(rgb, generator), noise], dim=1)
 
 
 def _resize_back(images: Any, size: list[int]) -> Any:

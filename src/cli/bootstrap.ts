@@ -132,7 +132,7 @@ async function warmUp(session: Session, made: Made, signal: AbortSignal): Promis
   tell(session, `loading ${session.config.model.name} and running it once`);
   const model = await loadModel(session, made, signal, 1);
   try {
-    return await measure(model, session.config.model.name, signal);
+    return await measure(model, session.config.model, signal);
   } finally {
     await model.stop();
   }

@@ -4,7 +4,7 @@ import { SAMPLE_ROOT } from '../app.ts';
 import { LotusError, messageOf } from '../errors.ts';
 import { contactSheet, type SheetRow } from '../image/contact-sheet.ts';
 import type { DecodedImage } from '../image/decode.ts';
-import { encodeRgbPng } from '../image/encode.ts';
+import { encodePng } from '../image/encode.ts';
 import { scale } from '../image/scale.ts';
 import { writeWhole } from '../storage/files.ts';
 import { halfBlocks } from './half-blocks.ts';
@@ -28,7 +28,7 @@ export async function demo(flags: DemoFlags): Promise<number> {
   const { code, rows } = await inferSamples(flags);
   if (code !== 0) return code;
   const file = path.resolve(flags.output, 'contact-sheet.png');
-  await save(file, await encodeRgbPng(await contactSheet(rows)));
+  await save(file, await encodePng({ ...(await contactSheet(rows)), channels: 3 }));
   if (flags.json) return code;
   const terminal = new Terminal();
   if (hasTrueColour(process.stderr.isTTY, process.env))

@@ -91,7 +91,7 @@ async function warmOnce(
   signal: AbortSignal,
 ): Promise<void> {
   try {
-    const { run, start_ms } = await measure(model, config.model.name, signal);
+    const { run, start_ms } = await measure(model, config.model, signal);
     log.info({ start_ms, run_ms: run.timings_ms }, 'warmed up');
   } catch (error) {
     // A smaller image may well run. What fails otherwise fails for every job: such a worker should take none.

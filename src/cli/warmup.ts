@@ -1,7 +1,8 @@
-import { choosePolarity } from '../job/polarity.ts';
+import type { Config } from '../config.ts';
 import { modelRequest } from '../job/run.ts';
 import { parseJobOptions } from '../job/schema.ts';
 import { roundMs, Stopwatch } from '../job/stopwatch.ts';
+import { chooseView } from '../job/view.ts';
 import type { Model } from '../worker/model.ts';
 import { interruptSignal, openSession, type SettingFlags, startModel } from './session.ts';
 import { Terminal, table } from './terminal.ts';
@@ -21,7 +22,7 @@ export async function warmup(flags: SettingFlags & { json?: boolean }): Promise<
   const signal = interruptSignal();
   const model = await startModel(session, signal, { maxProcesses: 1 });
   try {
-    const report = await measure(model, session.config.model.name, signal);
+    const report = await measure(model, session.config.model, signal);
     session.terminal.result(flags.json ? JSON.stringify(report) : describe(report));
     return 0;
   } finally {
@@ -30,11 +31,15 @@ export async function warmup(flags: SettingFlags & { json?: boolean }): Promise<
 }
 
 /** Run the model once, and say what took how long. */
-export async function measure(model: Model, name: string, signal: AbortSignal) {
+export async function measure(
+  model: Model,
+  { name, prediction }: Config['model'],
+  signal: AbortSignal,
+) {
   const clock = new Stopwatch();
   // As a job that asks for nothing in particular.
-  const view = choosePolarity('disparity', null);
-  const request = modelRequest(parseJobOptions({}), view, signal);
+  const options = parseJobOptions({});
+  const request = modelRequest(options, chooseView(prediction, options), signal);
   const map = await model.run({ pixels: testCard(), width: WIDTH, height: HEIGHT }, request);
   clock.add(map.timings_ms);
   const { ready, start } = model;

@@ -1,35 +1,27 @@
-import type { DecodedImage } from './decode.ts';
 import { sharp } from './libvips.ts';
 
-/** Encode 8-bit grey pixels, rows top to bottom, as a grey PNG. The same pixels give the same bytes. */
-export async function encodeGreyPng(
-  pixels: Uint8Array,
-  width: number,
-  height: number,
-): Promise<Buffer> {
-  return await sharp(pixels, { raw: { width, height, channels: 1 } })
-    .toColourspace('b-w') // one channel; sharp would write three
+/** What is encoded: rows top to bottom, of grey or RGB pixels. */
+export interface Raw {
+  readonly pixels: Uint8Array;
+  readonly width: number;
+  readonly height: number;
+  readonly channels: 1 | 3;
+}
+
+/** Encode 8-bit pixels as a PNG of as many channels. The same pixels give the same bytes. */
+export async function encodePng({ pixels, ...raw }: Raw): Promise<Buffer> {
+  return await sharp(pixels, { raw })
+    .toColourspace(raw.channels === 1 ? 'b-w' : 'srgb') // sharp would write three channels of one
     .png()
     .toBuffer();
 }
 
-/** Encode 16-bit grey pixels, little-endian, rows top to bottom, as a grey PNG. The same pixels give the same bytes. */
-export async function encodeGrey16Png(
-  pixels: Uint8Array,
-  width: number,
-  height: number,
-): Promise<Buffer> {
+/** Encode 16-bit pixels, little-endian, as a PNG of as many channels. The same pixels give the same bytes. */
+export async function encodePng16({ pixels, ...raw }: Raw): Promise<Buffer> {
   // A copy, for a view of 16 bits has to begin at an even byte; every machine that runs us is little-endian.
   const values = new Uint16Array(Uint8Array.from(pixels).buffer);
-  return await sharp(values, { raw: { width, height, channels: 1 } })
-    .toColourspace('grey16')
-    .png()
-    .toBuffer();
-}
-
-/** Encode RGB pixels as a PNG. The same pixels give the same bytes. */
-export async function encodeRgbPng({ pixels, width, height }: DecodedImage): Promise<Buffer> {
-  return await sharp(pixels, { raw: { width, height, channels: 3 } })
+  return await sharp(values, { raw })
+    .toColourspace(raw.channels === 1 ? 'grey16' : 'rgb16')
     .png()
     .toBuffer();
 }

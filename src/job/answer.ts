@@ -2,8 +2,8 @@ import type { Prediction } from '../models.ts';
 import type { DepthMap } from '../worker/model.ts';
 import type { JobContext } from './context.ts';
 import { FORMATS, type OutputFile } from './formats.ts';
-import type { Polarity } from './polarity.ts';
 import type { JobOptions, OutputFormat } from './schema.ts';
+import type { View } from './view.ts';
 
 /** What is known of a map beside its pictures; `docs/job.md` says what each field means. */
 export interface Facts {
@@ -15,10 +15,11 @@ export interface Facts {
   processing_height: number;
   model_id: string;
   model_revision: string | null;
-  prediction: Exclude<Prediction, 'normals'>;
-  polarity: Polarity;
+  prediction: Prediction;
+  /** Null of normals. */
+  polarity: View['polarity'];
   inverted: boolean;
-  normalize: JobOptions['normalize'];
+  normalize: View['normalize'];
   range: [number, number];
   seed: number;
   dtype: 'float16' | 'float32';
@@ -41,7 +42,7 @@ export interface Answer extends Facts {
 export interface Made {
   map: DepthMap;
   options: JobOptions;
-  view: { polarity: Polarity; inverted: boolean };
+  view: View;
   files: readonly OutputFile[];
   context: JobContext;
 }
@@ -84,7 +85,6 @@ export function gatherFacts(
     model_revision: ready.revision,
     prediction: context.prediction,
     ...view,
-    normalize: options.normalize,
     range: map.range,
     seed: options.seed,
     dtype: map.dtype,

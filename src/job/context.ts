@@ -11,6 +11,6 @@ export interface JobContext {
   readonly model: JobModel;
   /** The model's name as callers know it, and what its weights predict. */
   readonly modelName: string;
-  readonly prediction: Exclude<Prediction, 'normals'>;
+  readonly prediction: Prediction;
   readonly signal?: AbortSignal | undefined;
 }

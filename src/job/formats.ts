@@ -1,5 +1,5 @@
 import { COLORMAPS, inColour } from '../image/colormap.ts';
-import { encodeGrey16Png, encodeGreyPng, encodeRgbPng } from '../image/encode.ts';
+import { encodePng, encodePng16 } from '../image/encode.ts';
 import { encodeNpy } from '../image/npy.ts';
 import type { DepthMap, Plane } from '../worker/model.ts';
 import type { JobOptions, OutputFormat } from './schema.ts';
@@ -18,19 +18,20 @@ export const FORMATS: Readonly<Record<OutputFormat, Format>> = {
     plane: 'uint8',
     suffix: '.png',
     contentType: 'image/png',
-    encode: ({ planes, width, height }) => encodeGreyPng(planes.uint8, width, height),
+    encode: (map) => encodePng({ ...rawOf(map), pixels: map.planes.uint8 }),
   },
   png16: {
     plane: 'uint16',
     suffix: '.16bit.png',
     contentType: 'image/png',
-    encode: ({ planes, width, height }) => encodeGrey16Png(planes.uint16, width, height),
+    encode: (map) => encodePng16({ ...rawOf(map), pixels: map.planes.uint16 }),
   },
   npy: {
     plane: 'float32',
     suffix: '.npy',
     contentType: 'application/octet-stream', // NumPy has registered none
-    encode: ({ planes, width, height }) => encodeNpy(planes.float32, width, height),
+    encode: ({ planes, width, height, channels }) =>
+      encodeNpy(planes.float32, channels === 1 ? [height, width] : [height, width, channels]),
   },
   color: {
     plane: 'color',
@@ -38,7 +39,7 @@ export const FORMATS: Readonly<Record<OutputFormat, Format>> = {
     contentType: 'image/png',
     encode: ({ planes, width, height }, { colormap }) => {
       const pixels = inColour(planes.color, COLORMAPS[colormap]);
-      return encodeRgbPng({ pixels, width, height });
+      return encodePng({ pixels, width, height, channels: 3 });
     },
   },
   exr: {
@@ -48,6 +49,10 @@ export const FORMATS: Readonly<Record<OutputFormat, Format>> = {
     encode: ({ planes }) => planes.exr,
   },
 };
+
+function rawOf({ width, height, channels }: DepthMap) {
+  return { width, height, channels };
+}
 
 /** A file that a job has made. */
 export interface OutputFile {

@@ -12,9 +12,9 @@ import { type Answer, type Facts, gatherFacts, type Made, toAnswer } from './ans
 import { authorize, type KeyBearer } from './authorize.ts';
 import type { JobContext } from './context.ts';
 import { FORMATS, type OutputFile } from './formats.ts';
-import { choosePolarity } from './polarity.ts';
 import { type JobOptions, type OutputFormat, parseJobInput } from './schema.ts';
 import { Stopwatch } from './stopwatch.ts';
+import { chooseView, type View } from './view.ts';
 
 /** A job as it came. */
 export interface JobRequest extends KeyBearer {
@@ -87,7 +87,7 @@ async function makeFiles(
   context: JobContext,
   clock: Stopwatch,
 ): Promise<Made> {
-  const view = choosePolarity(context.prediction, options.disparity);
+  const view = chooseView(context.prediction, options);
   const image = await clock.time('image_decode', decodeImage(bytes, context.signal));
   const map = await context.model.run(image, modelRequest(options, view, context.signal));
   clock.add(map.timings_ms);
@@ -136,7 +136,7 @@ function admitModel(wanted: string | undefined, loaded: string): void {
 /** What the model is asked for a job's options. */
 export function modelRequest(
   options: JobOptions,
-  { polarity, inverted }: Made['view'],
+  { polarity, inverted, normalize }: View,
   signal: AbortSignal | undefined,
 ): RunRequestOptions {
   return {
@@ -149,7 +149,7 @@ export function modelRequest(
       seed: options.seed,
     },
     picture: {
-      normalize: options.normalize,
+      normalize,
       invert: inverted,
       reverse_color: isReversed(COLORMAPS[options.colormap], polarity === 'near-bright'),
     },

@@ -33,6 +33,8 @@ export const PROTOCOL_VERSION = 2;
 
 export const RESAMPLE_METHODS = ['bilinear', 'bicubic', 'nearest'] as const;
 export const NORMALIZE_MODES = ['minmax', 'percentile', 'none'] as const;
+/** What a model's weights give. */
+export const PREDICTIONS = ['disparity', 'depth', 'normals'] as const;
 
 const pixels = z.int().min(1);
 const fraction = z.number().min(0).max(1);
@@ -49,6 +51,8 @@ const load = z.strictObject({
   model: z.string(),
   /** Its commit on the hub, to be named in `ready`; null for a folder of somebody's own. */
   revision: z.string().nullable(),
+  /** What the weights give: normals keep the three channels. */
+  prediction: z.enum(PREDICTIONS),
   device: z.enum(['auto', 'cuda', 'cpu']),
   /** `auto`: float16 on CUDA, float32 on the CPU. */
   dtype: z.enum(['auto', 'float16', 'float32']),
@@ -77,7 +81,7 @@ const run = z.strictObject({
     /** The colormap's last entry is pixel 0: upstream's word for it. */
     reverse_color: z.boolean(),
   }),
-  /** The files to write, or null. Rows top to bottom, width * height values each. */
+  /** The files to write, or null. Rows top to bottom, width * height * channels values each, those of a pixel together. */
   planes: z.strictObject({
     /** The map as computed, little-endian. */
     float32: z.string().nullable(),
@@ -125,6 +129,8 @@ const ready = z.strictObject({
   model: z.string(),
   /** The commit on the hub; null for a folder. */
   revision: z.string().nullable(),
+  /** Upstream's word for LotusDPipeline and LotusGPipeline. */
+  mode: z.enum(['regression', 'generation']),
   /** `cpu`, or the card's name. */
   device: z.string(),
   dtype,
@@ -152,6 +158,8 @@ const result = z.strictObject({
   id: z.string(),
   width: pixels,
   height: pixels,
+  /** 1, or the 3 of normals. */
+  channels: z.union([z.literal(1), z.literal(3)]),
   /** The size it was computed at, before scaling back. */
   processing_width: pixels,
   processing_height: pixels,

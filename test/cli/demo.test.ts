@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { MAIN, SAMPLE_ROOT } from '../../src/app.ts';
 import { contactSheet } from '../../src/image/contact-sheet.ts';
 import { decodeImage } from '../../src/image/decode.ts';
-import { encodeRgbPng } from '../../src/image/encode.ts';
+import { encodePng } from '../../src/image/encode.ts';
 import { rows, start, temporaryFolder } from './cli.ts';
 
 const SHEET = 'contact-sheet.png';
@@ -37,7 +37,10 @@ describe('lotus-worker demo', () => {
       map: await readFile(path.join(out, maps[i] ?? '')),
       isNearBright: true,
     }));
-    const sheet = await encodeRgbPng(await contactSheet(await Promise.all(files)));
+    const sheet = await encodePng({
+      ...(await contactSheet(await Promise.all(files))),
+      channels: 3,
+    });
     expect(sheet.equals(await readFile(path.join(out, SHEET)))).toBe(true);
     expect(run.stderr).toContain(`The maps are in ${out}`);
     expect(run.stderr).toContain(path.join(out, SHEET));

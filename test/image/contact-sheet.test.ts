@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { COLORMAPS } from '../../src/image/colormap.ts';
 import { contactSheet, MAX_ROWS, type SheetRow } from '../../src/image/contact-sheet.ts';
 import type { DecodedImage } from '../../src/image/decode.ts';
-import { encodeGreyPng, encodeRgbPng } from '../../src/image/encode.ts';
+import { encodePng } from '../../src/image/encode.ts';
 
 const WHITE = [255, 255, 255];
 const BLUE = [20, 40, 200];
@@ -18,7 +18,12 @@ async function plain(width: number, height: number, [r = 0, g = 0, b = 0] = BLUE
 
 /** A map of one grey. */
 async function greyMap(width: number, height: number, grey: number): Promise<Buffer> {
-  return await encodeGreyPng(Buffer.alloc(width * height, grey), width, height);
+  return await encodePng({
+    pixels: Buffer.alloc(width * height, grey),
+    width,
+    height,
+    channels: 1,
+  });
 }
 
 async function row(width: number, height: number, grey = 255): Promise<SheetRow> {
@@ -32,7 +37,7 @@ async function row(width: number, height: number, grey = 255): Promise<SheetRow>
 /** A ramp and its map, with every grey there is. */
 async function ramp(): Promise<SheetRow> {
   const pixels = Uint8Array.from({ length: 256 * 192 }, (_, i) => i % 256);
-  const map = await encodeGreyPng(pixels, 256, 192);
+  const map = await encodePng({ pixels, width: 256, height: 192, channels: 1 });
   return { image: map, map, isNearBright: true };
 }
 
@@ -131,7 +136,9 @@ describe('a contact sheet', () => {
 
   it('has the same bytes for the same files', async () => {
     const [first, second] = await Promise.all(
-      [1, 2].map(async () => await encodeRgbPng(await contactSheet([await ramp()]))),
+      [1, 2].map(
+        async () => await encodePng({ ...(await contactSheet([await ramp()])), channels: 3 }),
+      ),
     );
     expect(first?.equals(second ?? Buffer.alloc(0))).toBe(true);
   });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
-import { encodeGrey16Png, encodeGreyPng, encodeRgbPng } from '../../src/image/encode.ts';
+import { encodePng, encodePng16 } from '../../src/image/encode.ts';
 
 /** The fields of a PNG's header, which is its first chunk. */
 function header(png: Buffer) {
@@ -15,6 +15,9 @@ function header(png: Buffer) {
     interlace: png[28],
   };
 }
+
+const encodeGrey = (pixels: Uint8Array, width: number, height: number) =>
+  encodePng({ pixels, width, height, channels: 1 });
 
 async function decode(png: Buffer): Promise<number[]> {
   return [...(await sharp(png).extractChannel(0).raw().toBuffer())];
@@ -31,24 +34,24 @@ const map = fc
     });
   });
 
-describe('encodeGreyPng', () => {
+describe('encodePng of one channel', () => {
   it('writes one channel of 8 bits', async () => {
-    const png = await encodeGreyPng(Uint8Array.of(0, 1, 2, 253, 254, 255), 3, 2);
+    const png = await encodeGrey(Uint8Array.of(0, 1, 2, 253, 254, 255), 3, 2);
     expect(header(png)).toEqual({ width: 3, height: 2, depth: 8, colourType: 0, interlace: 0 });
   });
 
   it('keeps every value that a pixel can have', async () => {
     const pixels = Uint8Array.from({ length: 256 }, (_, i) => i);
-    expect(await decode(await encodeGreyPng(pixels, 16, 16))).toEqual([...pixels]);
+    expect(await decode(await encodeGrey(pixels, 16, 16))).toEqual([...pixels]);
   });
 
   it('stays grey and of 8 bits where black and white would do', async () => {
-    const png = await encodeGreyPng(Uint8Array.of(0, 255, 255, 0), 2, 2);
+    const png = await encodeGrey(Uint8Array.of(0, 255, 255, 0), 2, 2);
     expect(header(png)).toMatchObject({ depth: 8, colourType: 0 });
   });
 
   it('takes a single pixel', async () => {
-    const png = await encodeGreyPng(Uint8Array.of(7), 1, 1);
+    const png = await encodeGrey(Uint8Array.of(7), 1, 1);
     expect(header(png)).toMatchObject({ width: 1, height: 1 });
     expect(await decode(png)).toEqual([7]);
   });
@@ -56,7 +59,7 @@ describe('encodeGreyPng', () => {
   it('decodes to the same pixels, whatever they are', async () => {
     await fc.assert(
       fc.asyncProperty(map, async ({ pixels, width, height }) => {
-        const png = await encodeGreyPng(pixels, width, height);
+        const png = await encodeGrey(pixels, width, height);
         expect(header(png)).toMatchObject({ width, height, depth: 8, colourType: 0 });
         expect(await decode(png)).toEqual([...pixels]);
       }),
@@ -66,25 +69,30 @@ describe('encodeGreyPng', () => {
 
   it('gives the same bytes for the same pixels', async () => {
     const pixels = Uint8Array.from({ length: 100 * 80 }, (_, i) => (i * i) % 251);
-    const first = await encodeGreyPng(pixels, 100, 80);
-    const second = await encodeGreyPng(Uint8Array.from(pixels), 100, 80);
+    const first = await encodeGrey(pixels, 100, 80);
+    const second = await encodeGrey(Uint8Array.from(pixels), 100, 80);
     expect(second.equals(first)).toBe(true);
   });
 
   it('reads the pixels of a view, not of the memory behind it', async () => {
     const memory = Uint8Array.of(9, 9, 1, 2, 3, 9);
-    expect(await decode(await encodeGreyPng(memory.subarray(2, 5), 3, 1))).toEqual([1, 2, 3]);
+    expect(await decode(await encodeGrey(memory.subarray(2, 5), 3, 1))).toEqual([1, 2, 3]);
   });
 
   it('refuses too few pixels', async () => {
-    await expect(encodeGreyPng(new Uint8Array(5), 3, 2)).rejects.toThrow('6 bytes');
+    await expect(encodeGrey(new Uint8Array(5), 3, 2)).rejects.toThrow('6 bytes');
   });
 });
 
-describe('encodeGrey16Png', () => {
+describe('encodePng16', () => {
   it('writes one channel of 16 bits, and keeps every value that a pixel can have', async () => {
     const values = Uint16Array.from({ length: 65_536 }, (_, i) => i);
-    const png = await encodeGrey16Png(new Uint8Array(values.buffer), 256, 256);
+    const png = await encodePng16({
+      pixels: new Uint8Array(values.buffer),
+      width: 256,
+      height: 256,
+      channels: 1,
+    });
     expect(header(png)).toEqual({
       width: 256,
       height: 256,
@@ -98,22 +106,38 @@ describe('encodeGrey16Png', () => {
 
   it('takes bytes wherever they lie in memory', async () => {
     const memory = Uint8Array.of(9, 1, 2, 3, 4);
-    const png = await encodeGrey16Png(memory.subarray(1), 2, 1);
+    const png = await encodePng16({ pixels: memory.subarray(1), width: 2, height: 1, channels: 1 });
     const decoded = await sharp(png).toColourspace('grey16').raw({ depth: 'ushort' }).toBuffer();
     expect([...decoded]).toEqual([1, 2, 3, 4]);
   });
 });
 
-describe('encodeRgbPng', () => {
+describe('encodePng16 of three channels', () => {
+  it('keeps all three', async () => {
+    const values = Uint16Array.from([1, 256, 65_535, 40_000, 0, 7]);
+    const pixels = new Uint8Array(values.buffer);
+    const png = await encodePng16({ pixels, width: 2, height: 1, channels: 3 });
+    expect(header(png)).toMatchObject({ depth: 16, colourType: 2 });
+    const decoded = await sharp(png).toColourspace('rgb16').raw({ depth: 'ushort' }).toBuffer();
+    expect(decoded.equals(pixels)).toBe(true);
+  });
+});
+
+describe('encodePng of three channels', () => {
   it('writes three channels of 8 bits, and the same pixels decode', async () => {
     const pixels = Buffer.from(Array.from({ length: 7 * 5 * 3 }, (_, i) => (i * 37) % 256));
-    const png = await encodeRgbPng({ pixels, width: 7, height: 5 });
+    const png = await encodePng({ pixels, width: 7, height: 5, channels: 3 });
     expect(header(png)).toMatchObject({ width: 7, height: 5, depth: 8, colourType: 2 });
     expect((await sharp(png).raw().toBuffer()).equals(pixels)).toBe(true);
   });
 
   it('keeps colour where all pixels are grey', async () => {
-    const png = await encodeRgbPng({ pixels: Buffer.alloc(4 * 4 * 3, 9), width: 4, height: 4 });
+    const png = await encodePng({
+      pixels: Buffer.alloc(4 * 4 * 3, 9),
+      width: 4,
+      height: 4,
+      channels: 3,
+    });
     expect(header(png)).toMatchObject({ depth: 8, colourType: 2 });
   });
 });

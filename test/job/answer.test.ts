@@ -9,6 +9,7 @@ const READY: Ready = {
   id: '1',
   model: '/srv/secret/my-lotus',
   revision: 'abc',
+  mode: 'regression',
   device: 'cpu',
   dtype: 'float16',
   attention: { kernel: 'sdpa', version: null, reason: 'no GPU' },
@@ -18,6 +19,7 @@ const READY: Ready = {
 const MAP: DepthMap = {
   width: 4,
   height: 3,
+  channels: 1,
   processing_width: 8,
   processing_height: 6,
   min: -0.5,
@@ -44,7 +46,7 @@ function gather(prediction: 'disparity' | 'depth' = 'disparity') {
   const made = {
     map: MAP,
     options: parseJobOptions({ seed: 7, normalize: 'percentile' }),
-    view: { polarity: 'far-bright' as const, inverted: true },
+    view: { polarity: 'far-bright' as const, inverted: true, normalize: 'percentile' as const },
     files: [
       { format: 'png' as const, path: '/out/a.png', bytes: Buffer.alloc(10) },
       { format: 'npy' as const, path: '/out/a.npy', bytes: Buffer.alloc(20) },

@@ -1,4 +1,4 @@
-"""Holds `lotus-worker infer` against upstream's LotusDPipeline called directly, bit for bit.
+"""Holds `lotus-worker infer` against upstream's pipelines called directly, bit for bit.
 
     VENV/bin/python test/parity/parity.py --upstream CHECKOUT --model CHECKPOINT [--quick]
 
@@ -6,7 +6,8 @@ For every set of options it draws images of odd sizes, runs the command line on 
 LOTUS_UPSTREAM_DIR and MODEL_ID, output `--format npy`, on the CPU), calls the pipeline of the same
 checkout on the same pixels as upstream's `infer.py` does, without its autocast, and compares the
 float maps; and the coloured pictures with what its `colorize_depth_map` makes of them, where the
-checkout has one. It ends with code 1 when one value differs.
+checkout has one. After LotusDPipeline with the model as it is come the model as if it predicted
+normals, and LotusGPipeline with one that is made of it. It ends with code 1 when one value differs.
 """
 
 import argparse
@@ -37,6 +38,7 @@ class Case:
     arguments: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     timestep: int = 999
+    kind: str = "disparity"  # or normals, or generation
 
 
 CASES = [
@@ -53,9 +55,13 @@ CASES = [
         {"processing_res": 0, "match_input_res": False},
     ),
     Case(["--seed", "42", "--timestep", "500"], seed=42, timestep=500),
+    Case(["--processing-res", "256"], {"processing_res": 256}, kind="normals"),
+    Case([], kind="normals"),
+    Case(["--processing-res", "256"], {"processing_res": 256}, kind="generation"),
+    Case(["--seed", "42"], seed=42, kind="generation"),
 ]
-#: How many of them `--quick` takes, from the top.
-QUICK = 3
+#: Those that `--quick` takes.
+QUICK = [*CASES[:3], CASES[10], CASES[12]]
 
 
 def draw(size: tuple[int, int], seed: int) -> Image.Image:
@@ -68,7 +74,7 @@ def draw(size: tuple[int, int], seed: int) -> Image.Image:
 
 
 def upstream_map(pipeline: Any, image: Image.Image, case: Case) -> np.ndarray:
-    """What upstream's infer.py computes, H x W float32."""
+    """What upstream's infer.py computes with a seed: H x W float32, of normals H x W x 3."""
     pixels = np.array(image.convert("RGB")).astype(np.float32)
     rgb = torch.tensor(pixels).permute(2, 0, 1).unsqueeze(0) / 127.5 - 1.0
     task = torch.tensor([1, 0]).float().unsqueeze(0)
@@ -78,13 +84,13 @@ def upstream_map(pipeline: Any, image: Image.Image, case: Case) -> np.ndarray:
             rgb_in=rgb,
             prompt="",
             num_inference_steps=1,
-            generator=None,
+            generator=torch.Generator().manual_seed(case.seed),
             output_type="np",
             timesteps=[case.timestep],
             task_emb=torch.cat([torch.sin(task), torch.cos(task)], dim=-1),
             **case.arguments,
         )
-    return output.images[0].mean(axis=-1)
+    return output.images[0] if case.kind == "normals" else output.images[0].mean(axis=-1)
 
 
 @dataclass(frozen=True)
@@ -92,29 +98,34 @@ class Ours:
     """What the command line writes for an image."""
 
     depth: np.ndarray  # H x W, float32
-    color: np.ndarray  # H x W x 3, uint8
+    color: np.ndarray | None  # H x W x 3, uint8
 
 
-def our_maps(args: argparse.Namespace, images: Path, out: Path, case: Case) -> dict[str, Ours]:
+def our_maps(
+    upstream: str, models: dict[str, Path], images: Path, out: Path, case: Case
+) -> dict[str, Ours]:
     """What the command line writes, by the image's name."""
     command = [str(ROOT / "bootstrap"), "infer", str(images), "--output", str(out)]
     settings = {
-        "LOTUS_UPSTREAM_DIR": args.upstream,
-        "MODEL_ID": args.model,
+        "LOTUS_UPSTREAM_DIR": upstream,
+        "MODEL_ID": str(models[case.kind]),
+        "LOTUS_MODEL_PREDICTION": "normals" if case.kind == "normals" else "disparity",
         "LOTUS_DEVICE": "cpu",
         "LOTUS_DTYPE": "float32",
     }
     subprocess.run(
-        [*command, "--format", "npy,color", *case.flags],
+        [*command, "--format", "npy" if case.kind == "normals" else "npy,color", *case.flags],
         env=os.environ | settings,
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    return {
-        file.stem: Ours(np.load(file), np.asarray(Image.open(file.with_suffix(".color.png"))))
-        for file in out.glob("*.npy")
-    }
+    return {file.stem: read(file) for file in out.glob("*.npy")}
+
+
+def read(npy: Path) -> Ours:
+    color = npy.with_suffix(".color.png")
+    return Ours(np.load(npy), np.asarray(Image.open(color)) if color.exists() else None)
 
 
 def colorizer(upstream: str) -> Callable[..., Image.Image] | None:
@@ -133,7 +144,11 @@ def compare(ours: Ours | None, theirs: np.ndarray, colorize: Any) -> str | None:
     if difference := compare_maps(ours.depth, theirs):
         return difference
     # The sample predicts disparity, and so does infer.py with --disparity.
-    if colorize and not np.array_equal(ours.color, np.asarray(colorize(theirs, None, True))):
+    if (
+        colorize
+        and ours.color is not None
+        and not np.array_equal(ours.color, np.asarray(colorize(theirs, None, True)))
+    ):
         return "other colours"
     return None
 
@@ -151,34 +166,56 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--upstream", required=True, type=lambda p: str(Path(p).resolve()))
     parser.add_argument("--model", required=True, type=lambda p: str(Path(p).resolve()))
-    parser.add_argument(
-        "--quick", action="store_true", help=f"only the first {QUICK} sets of options"
-    )
+    parser.add_argument("--quick", action="store_true", help="only some of the sets of options")
     args = parser.parse_args()
 
-    sys.path.insert(0, args.upstream)
-    from pipeline import LotusDPipeline
-
-    pipeline = LotusDPipeline.from_pretrained(args.model, torch_dtype=torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
+    sys.path[:0] = [args.upstream, str(ROOT / "sample")]
     colorize = colorizer(args.upstream)
     print("colours are compared, too" if colorize else "this checkout has no colorize_depth_map")
     differing = 0
     with tempfile.TemporaryDirectory() as scratch:
-        images = Path(scratch, "images")
-        images.mkdir()
-        for seed, (width, height) in enumerate(SIZES):
-            draw((width, height), seed).save(images / f"{width}x{height}.png")
-        for number, case in enumerate(CASES[:QUICK] if args.quick else CASES):
-            maps = our_maps(args, images, Path(scratch, str(number)), case)
+        images = draw_all(Path(scratch, "images"))
+        models, pipelines = make_models(Path(args.model), Path(scratch, "generation"))
+        for number, case in enumerate(QUICK if args.quick else CASES):
+            maps = our_maps(args.upstream, models, images, Path(scratch, str(number)), case)
             for file in sorted(images.glob("*.png")):
-                theirs = upstream_map(pipeline, Image.open(file), case)
+                theirs = upstream_map(pipelines[case.kind], Image.open(file), case)
                 difference = compare(maps.get(file.stem), theirs, colorize)
                 differing += difference is not None
                 verdict = difference or f"identical, {theirs.shape[1]}x{theirs.shape[0]}"
-                print(f"{' '.join(case.flags) or 'default':45} {file.stem:9} {verdict}", flush=True)
+                label = " ".join([case.kind, *case.flags])
+                print(f"{label:45} {file.stem:9} {verdict}", flush=True)
     print(f"{differing} maps differ")
     return 1 if differing else 0
+
+
+def draw_all(folder: Path) -> Path:
+    folder.mkdir()
+    for seed, (width, height) in enumerate(SIZES):
+        draw((width, height), seed).save(folder / f"{width}x{height}.png")
+    return folder
+
+
+def make_models(model: Path, generation: Path) -> tuple[dict[str, Path], dict[str, Any]]:
+    """By kind, the checkpoints and upstream's pipelines of them."""
+    from pipeline import LotusDPipeline, LotusGPipeline
+
+    from train.generation import make_generation
+
+    models = {
+        "disparity": model,
+        "normals": model,
+        "generation": make_generation(model, generation),
+    }
+    regression = LotusDPipeline.from_pretrained(model, torch_dtype=torch.float32)
+    pipelines = {
+        "disparity": regression,
+        "normals": regression,
+        "generation": LotusGPipeline.from_pretrained(generation, torch_dtype=torch.float32),
+    }
+    for pipeline in pipelines.values():
+        pipeline.set_progress_bar_config(disable=True)
+    return models, pipelines
 
 
 if __name__ == "__main__":

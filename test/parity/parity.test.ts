@@ -19,7 +19,7 @@ describe('the command line', () => {
       { reject: false, env: { LOTUS_SAMPLE: '' } },
     );
     expect(run.stdout).toMatch(/^0 maps differ$/m);
-    expect(run.stdout.match(/identical/g)).toHaveLength(15);
+    expect(run.stdout.match(/identical/g)).toHaveLength(25);
     expect(run.exitCode).toBe(0);
   });
 });

@@ -114,7 +114,7 @@ describe('a worker process that does not start', () => {
 
   it('is ended when it speaks another version of the protocol', async () => {
     const error = await errorOf(start('speaks-another-version'));
-    expect(error.message).toContain('it speaks version 2 of the protocol, not 1');
+    expect(error.message).toContain('it speaks version 3 of the protocol, not 2');
   });
 });
 

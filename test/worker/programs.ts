@@ -30,6 +30,7 @@ export const LOAD: Omit<LoadRequest, 'type' | 'id'> = {
   upstream: '/upstream',
   model: '/model',
   revision: null,
+  prediction: 'disparity',
   device: 'cpu',
   dtype: 'float32',
 };
