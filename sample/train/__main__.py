@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> None:
     state = Path(flags.output, "state.pt")
     if state.exists():
         trainer.load(torch.load(state, weights_only=True))
+    elif flags.start:
+        trainer.start_from(torch.load(flags.start, weights_only=True))
     scenes = Scenes(flags.batch, flags.areas, trainer.step)
     batches = load(scenes, flags.workers)
     since, mean = time.monotonic(), math.nan
@@ -49,8 +51,9 @@ def main(arguments: list[str] | None = None) -> None:
 def _flags(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m train")
     parser.add_argument("--output", default="training", help="folder of the checkpoint")
-    parser.add_argument("--steps", type=int, default=3000, help="that the rate falls over")
+    parser.add_argument("--steps", type=int, default=3000, help="the last; the rate falls until it")
     parser.add_argument("--first-steps", type=int, default=800, help="with the first loss")
+    parser.add_argument("--start", help="with the weights of this state, in a run of its own")
     parser.add_argument("--until", type=int, help="stop after this one; default: the last")
     parser.add_argument("--batch", type=int, default=8, help="pictures of the smallest area")
     parser.add_argument("--areas", type=int, nargs="+", default=AREAS)
@@ -64,13 +67,14 @@ class Trainer:
 
     def __init__(self, pipeline: Any, rate: float, steps: int, first_steps: int) -> None:
         self.pipeline, self.step, self.first_steps = pipeline, 0, first_steps
+        self._first = 0  # the step that this run began at
         with torch.no_grad():
             self._prompt, _ = pipeline.encode_prompt("", torch.device("cpu"), 1, False)
         self._weights = trained_weights(pipeline)
         self._mean = [weight.detach().clone() for weight in self._weights]
         self._optimizer = torch.optim.AdamW(self._weights, lr=rate, weight_decay=1e-3)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: _rate(step, steps)
+            self._optimizer, lambda step: _rate(step, steps - self._first)
         )
 
     def learn(self, batches: Iterator[Batch]) -> float:
@@ -107,6 +111,7 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         return {
             "step": self.step,
+            "first": self._first,
             "weights": [weight.detach() for weight in self._weights],
             "mean": self._mean,
             "optimizer": self._optimizer.state_dict(),
@@ -115,15 +120,26 @@ class Trainer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        with torch.no_grad():
-            for weight, kept in zip(self._weights, state["weights"], strict=True):
-                weight.copy_(kept)
-        self._mean = [mean.detach() for mean in state["mean"]]
-        self.step = state["step"]
+        """Go on from a state, as if there had been no break."""
+        self._take(state["weights"], state["mean"])
+        self.step, self._first = state["step"], state["first"]
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["random"])
+
+    def start_from(self, state: dict[str, Any]) -> None:
+        """Begin anew with what was kept of another run, on scenes that it has not seen.
+
+        The rate warms up again: weights that are nearly done lose most of it at a full one.
+        """
+        self._take(state["mean"], [mean.clone() for mean in state["mean"]])
+        self.step = self._first = state["step"]
+
+    @torch.no_grad()
+    def _take(self, weights: list[torch.Tensor], mean: list[torch.Tensor]) -> None:
+        for weight, kept in zip(self._weights, weights, strict=True):
+            weight.copy_(kept)
+        self._mean = mean
 
 
 def _rate(step: int, steps: int) -> float:
