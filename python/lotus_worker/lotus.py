@@ -21,11 +21,21 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
 
 from lotus_worker.admission import Admission
+from lotus_worker.ensemble import Ensemble, combine
 from lotus_worker.errors import WorkerError
 from lotus_worker.loading import Loaded, load
 from lotus_worker.memory import available_memory, is_out_of_memory
 from lotus_worker.planes import make_planes, value_range, write_exr, write_planes
-from lotus_worker.protocol import Image, Load, Options, Ready, ResampleMethod, Result, Run
+from lotus_worker.protocol import (
+    SEEDS,
+    Image,
+    Load,
+    Options,
+    Ready,
+    ResampleMethod,
+    Result,
+    Run,
+)
 from lotus_worker.stages import RUN_STAGES, Stages
 
 logger = logging.getLogger(__name__)
@@ -96,18 +106,20 @@ class Lotus:
 
         stages.begin("read")
         rgb = read_rgb(request.image).to(self._loaded.device)
-        depth, computed_in = self._predict_finite(rgb, request, stages)
-        channels, processing_height, processing_width = depth.shape
+        ensemble, computed_in = self._predict_ensemble(rgb, request, stages)
+        channels, processing_height, processing_width = ensemble.depth.shape
 
         stages.begin("scale_back")
-        if not options.output_processing_res:
-            size = (request.image.height, request.image.width)
-            depth = scale(depth, size, INTERPOLATION[options.upsample_method])
-        depth = depth[0] if channels == 1 else depth.movedim(0, -1)
+        depth = as_asked(ensemble.depth, request)
+        uncertainty = ensemble.uncertainty
+        if uncertainty is not None:
+            uncertainty = as_asked(uncertainty, request)
 
         stages.begin("quantize")
         between = value_range(depth, request.picture)
         planes = make_planes(depth, between, request)
+        if request.planes.uncertainty is not None and uncertainty is not None:
+            planes[request.planes.uncertainty] = uncertainty
         low, high = depth.min().item(), depth.max().item()
 
         stages.begin("write")
@@ -131,6 +143,31 @@ class Lotus:
             timings_ms=stages.finish(),
             warnings=_warnings(low, high, between, self._loaded.dtype, computed_in),
         )
+
+    def _predict_ensemble(
+        self, rgb: torch.Tensor, request: Run, stages: Stages
+    ) -> tuple[Ensemble, torch.dtype]:
+        """Predict with each seed of the ensemble.
+
+        Returns:
+            What the maps make together, and the type that they were computed in; float32 where
+            one of them had to be.
+
+        Raises:
+            WorkerError: `non_finite_map`.
+        """
+        maps: list[torch.Tensor] = []
+        widest = self._loaded.dtype
+        for more in range(request.options.ensemble_size):
+            seed = (request.options.seed + more) % SEEDS
+            options = replace(request.options, seed=seed)
+            depth, computed_in = self._predict_finite(
+                rgb, replace(request, options=options), stages
+            )
+            maps.append(depth)
+            if computed_in != self._loaded.dtype:
+                widest = computed_in
+        return combine(maps), widest
 
     def _predict_finite(
         self, rgb: torch.Tensor, request: Run, stages: Stages
@@ -282,6 +319,15 @@ def read_rgb(image: Image) -> torch.Tensor:
         )
     rows = values.reshape(image.height, image.width, 3)
     return torch.from_numpy(rows).permute(2, 0, 1).unsqueeze(0)
+
+
+def as_asked(depth: torch.Tensor, request: Run) -> torch.Tensor:
+    """A map at the size that is asked for: from C x H' x W' to H x W, or H x W x 3 of normals."""
+    options = request.options
+    if not options.output_processing_res:
+        size = (request.image.height, request.image.width)
+        depth = scale(depth, size, INTERPOLATION[options.upsample_method])
+    return depth[0] if len(depth) == 1 else depth.movedim(0, -1)
 
 
 def scale(depth: torch.Tensor, size: tuple[int, int], method: InterpolationMode) -> torch.Tensor:

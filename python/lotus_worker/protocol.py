@@ -40,6 +40,12 @@ PROTOCOL_VERSION = 2
 #: writer from growing the reader's memory.
 MAX_LINE_BYTES = 1 << 20
 
+#: As many as there are integers that JSON's numbers have in every language.
+SEEDS = 2**53
+
+#: The largest ensemble; more than this says nothing new.
+MAX_ENSEMBLE = 16
+
 ResampleMethod = Literal["bilinear", "bicubic", "nearest"]
 Normalize = Literal["minmax", "percentile", "none"]
 Prediction = Literal["disparity", "depth", "normals"]
@@ -72,11 +78,13 @@ class Options:
     resample_method: ResampleMethod
     upsample_method: ResampleMethod
     seed: int
+    ensemble_size: int  # maps of as many seeds, of which the median is given
 
     def __post_init__(self) -> None:
         _check(0 <= self.timestep <= 999, "timestep is 0..999")
         _check(self.processing_res is None or self.processing_res >= 0, "processing_res is >= 0")
-        _check(0 <= self.seed <= 2**53 - 1, "seed is 0..2^53-1")
+        _check(0 <= self.seed < SEEDS, "seed is 0..2^53-1")
+        _check(1 <= self.ensemble_size <= MAX_ENSEMBLE, f"ensemble_size is 1..{MAX_ENSEMBLE}")
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,7 @@ class Planes:
     uint16: str | None  # the picture, little-endian
     color: str | None  # of each pixel the entry of a colormap of 256, uint8
     exr: str | None  # the map as computed, in OpenEXR's own file format
+    uncertainty: str | None  # how far the maps of an ensemble lie apart, as float32 is written
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,10 @@ DEFAULTS = Options(
     resample_method="bilinear",
     upsample_method="nearest",
     seed=0,
+    ensemble_size=1,
 )
 MINMAX = Picture(normalize="minmax", invert=False, reverse_color=False)
-NO_PLANES = Planes(float32=None, uint8=None, uint16=None, color=None, exr=None)
+NO_PLANES = Planes(float32=None, uint8=None, uint16=None, color=None, exr=None, uncertainty=None)
 
 
 def draw(width: int, height: int, seed: int = 0) -> np.ndarray:

@@ -167,6 +167,20 @@ def test_a_generation_model_gives_another_map_for_another_seed(generation_checkp
     assert np.abs(first - other).max() > 0.001
 
 
+def test_an_ensemble_is_the_median_of_its_seeds_maps(generation_checkpoint, tmp_path):
+    ours = Lotus(load_request(model=generation_checkpoint), load_stages())
+    last = 2**53 - 1
+    single = [run_on(ours, tmp_path, SMALL, processing_res=0, seed=s).depth for s in (last, 0, 1)]
+    planes = replace(NO_PLANES, float32=str(tmp_path / "f32"), uncertainty=str(tmp_path / "unc"))
+    image = write_image(tmp_path, SMALL)
+    ours.run(request_for(image, planes, seed=last, ensemble_size=3), ignore)
+    median = np.median(single, axis=0)
+    assert_same_bits(np.fromfile(tmp_path / "f32", "<f4"), median.ravel())
+    apart = np.median(np.abs(np.stack(single) - median), axis=0)
+    assert_same_bits(np.fromfile(tmp_path / "unc", "<f4"), apart.ravel())
+    assert apart.max() > 0
+
+
 def test_an_image_of_one_pixel_has_a_map_of_one_pixel(lotus, pipeline, tmp_path):
     pixels = draw(1, 1)
     answer = run_on(lotus, tmp_path, pixels, processing_res=64)

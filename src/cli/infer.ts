@@ -35,6 +35,7 @@ export interface InferFlags extends SettingFlags {
   timestep?: number;
   disparity?: boolean;
   seed?: number;
+  ensembleSize?: number;
   normalize?: string;
   format?: string[];
   colormap?: string;
@@ -176,6 +177,7 @@ function readOptions(flags: InferFlags): JobOptions {
     upsample_method: flags.upsampleMethod,
     disparity: flags.disparity,
     seed: flags.seed,
+    ensemble_size: flags.ensembleSize,
     normalize: flags.normalize,
     colormap: flags.colormap,
     output_formats: flags.format,

@@ -9,7 +9,8 @@ import { STEP_NAMES } from '../provision/steps.ts';
 import { PROFILES } from '../settings.ts';
 import { NORMALIZE_MODES, RESAMPLE_METHODS } from '../worker/protocol.ts';
 
-const FORMAT_HELP = 'of png (8-bit grey, always made), png16, npy and exr (floats), color';
+const FORMAT_HELP =
+  'of png (8-bit grey, always made), png16, npy and exr (floats), color, uncertainty';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
@@ -117,6 +118,7 @@ function addInfer(program: Command, done: (exitCode: number) => void): void {
     .option('--no-disparity', 'far is bright')
     .option('--timestep <n>', help('timestep'), integer)
     .option('--seed <n>', help('seed'), integer)
+    .option('--ensemble-size <n>', help('ensemble_size'), integer)
     .addOption(modelOption())
     .addOption(sampleOption())
     .option('--json', 'one line of JSON an image, on standard output')

@@ -30,8 +30,7 @@ export const FORMATS: Readonly<Record<OutputFormat, Format>> = {
     plane: 'float32',
     suffix: '.npy',
     contentType: 'application/octet-stream', // NumPy has registered none
-    encode: ({ planes, width, height, channels }) =>
-      encodeNpy(planes.float32, channels === 1 ? [height, width] : [height, width, channels]),
+    encode: (map) => encodeNpy(map.planes.float32, shapeOf(map)),
   },
   color: {
     plane: 'color',
@@ -41,6 +40,12 @@ export const FORMATS: Readonly<Record<OutputFormat, Format>> = {
       const pixels = inColour(planes.color, COLORMAPS[colormap]);
       return encodePng({ pixels, width, height, channels: 3 });
     },
+  },
+  uncertainty: {
+    plane: 'uncertainty',
+    suffix: '.uncertainty.npy',
+    contentType: 'application/octet-stream',
+    encode: (map) => encodeNpy(map.planes.uncertainty, shapeOf(map)),
   },
   exr: {
     plane: 'exr',
@@ -52,6 +57,10 @@ export const FORMATS: Readonly<Record<OutputFormat, Format>> = {
 
 function rawOf({ width, height, channels }: DepthMap) {
   return { width, height, channels };
+}
+
+function shapeOf({ width, height, channels }: DepthMap): number[] {
+  return channels === 1 ? [height, width] : [height, width, channels];
 }
 
 /** A file that a job has made. */

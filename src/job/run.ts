@@ -147,6 +147,7 @@ export function modelRequest(
       resample_method: options.resample_method,
       upsample_method: options.upsample_method,
       seed: options.seed,
+      ensemble_size: options.ensemble_size,
     },
     picture: {
       normalize,

@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { LotusError } from '../errors.ts';
 import { COLORMAP_NAMES } from '../image/colormap.ts';
-import { NORMALIZE_MODES, RESAMPLE_METHODS } from '../worker/protocol.ts';
+import { MAX_ENSEMBLE, NORMALIZE_MODES, RESAMPLE_METHODS } from '../worker/protocol.ts';
 
-export const OUTPUT_FORMATS = ['png', 'png16', 'npy', 'color', 'exr'] as const;
+export const OUTPUT_FORMATS = ['png', 'png16', 'npy', 'color', 'exr', 'uncertainty'] as const;
 export type OutputFormat = (typeof OUTPUT_FORMATS)[number];
 
 /** A longer list is not looked at entry by entry: the errors of millions take all the memory there is. */
@@ -58,6 +58,10 @@ const options = {
     .min(0)
     .default(0)
     .meta({ description: 'Of the latent that upstream samples. One seed, one answer' }),
+  ensemble_size: z.int().min(1).max(MAX_ENSEMBLE).default(1).meta({
+    description:
+      'Maps by as many seeds, from `seed` on, of which the median is given. For models that generate; each takes as long as one',
+  }),
   output_formats: z
     .array(z.unknown().meta({ type: 'string', enum: OUTPUT_FORMATS }))
     .max(MAX_FORMATS, `Too many: at most ${MAX_FORMATS} entries`)
@@ -66,7 +70,7 @@ const options = {
     .transform((formats): OutputFormat[] => [...new Set<OutputFormat>(['png', ...formats])])
     .meta({
       description:
-        '`png` (8-bit grey) is always made; `png16` 16-bit grey, `npy` and `exr` the floats, `color` in a colormap',
+        '`png` (8-bit grey) is always made; `png16` 16-bit grey, `npy` and `exr` the floats, `color` in a colormap, `uncertainty` how far the maps of an ensemble lie apart',
     }),
   colormap: z.enum(COLORMAP_NAMES).default('Spectral').meta({
     description:
@@ -78,10 +82,24 @@ const options = {
   }),
 };
 
-export const jobOptionsSchema = z.strictObject(options);
+const ENSEMBLE_NEEDED = {
+  path: ['output_formats'],
+  message: 'uncertainty is of an ensemble: set ensemble_size to 2 or more',
+};
+
+interface EnsembleOptions {
+  output_formats: OutputFormat[];
+  ensemble_size: number;
+}
+
+function hasItsEnsemble({ output_formats, ensemble_size }: EnsembleOptions): boolean {
+  return ensemble_size > 1 || !output_formats.includes('uncertainty');
+}
+
+export const jobOptionsSchema = z.strictObject(options).refine(hasItsEnsemble, ENSEMBLE_NEEDED);
 
 /** A job's `input` on the queue and the local API: the key, an image, and the options. */
-export const jobInputSchema = z.strictObject({
+const jobInput = z.strictObject({
   // Anything passes: what it should be was decided by `authorize`, and a wrong one must not be told of.
   api_key: z.unknown().optional().meta({
     type: 'string',
@@ -98,6 +116,8 @@ export const jobInputSchema = z.strictObject({
     .meta({ description: 'The image: JPEG, PNG or WebP, in base64 or as a data URL' }),
   ...options,
 });
+
+export const jobInputSchema = jobInput.refine(hasItsEnsemble, ENSEMBLE_NEEDED);
 
 export type JobOptions = z.infer<typeof jobOptionsSchema>;
 

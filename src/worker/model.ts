@@ -231,18 +231,20 @@ export class Model {
       uint16: fileFor('uint16'),
       color: fileFor('color'),
       exr: fileFor('exr'),
+      uncertainty: fileFor('uncertainty'),
     };
     const since = performance.now();
     const { result, ready, waitedMs } = await this.#pool.run(
       { image: { path, width, height }, options, picture, planes: wanted },
       { timeoutMs: this.#jobTimeoutMs, signal, ...turn },
     );
-    const [float32, uint8, uint16, color, exr] = await Promise.all([
+    const [float32, uint8, uint16, color, exr, uncertainty] = await Promise.all([
       read(wanted.float32),
       read(wanted.uint8),
       read(wanted.uint16),
       read(wanted.color),
       read(wanted.exr),
+      read(wanted.uncertainty),
     ]);
     const timings_ms = {
       wait: waitedMs,
@@ -252,7 +254,7 @@ export class Model {
     return {
       ...result,
       timings_ms,
-      planes: { float32, uint8, uint16, color, exr },
+      planes: { float32, uint8, uint16, color, exr, uncertainty },
       by: ready,
     };
   }

@@ -31,6 +31,9 @@ import { z } from 'zod';
 
 export const PROTOCOL_VERSION = 2;
 
+/** The largest ensemble; more than this says nothing new. */
+export const MAX_ENSEMBLE = 16;
+
 export const RESAMPLE_METHODS = ['bilinear', 'bicubic', 'nearest'] as const;
 export const NORMALIZE_MODES = ['minmax', 'percentile', 'none'] as const;
 /** What a model's weights give. */
@@ -73,6 +76,8 @@ const run = z.strictObject({
     resample_method: z.enum(RESAMPLE_METHODS),
     upsample_method: z.enum(RESAMPLE_METHODS),
     seed: z.int().min(0),
+    /** Maps of as many seeds, of which the median is given. */
+    ensemble_size: z.int().min(1).max(MAX_ENSEMBLE),
   }),
   /** How floats become pixels: which value is pixel 0 and which is full, and whether to swap them. */
   picture: z.strictObject({
@@ -93,6 +98,8 @@ const run = z.strictObject({
     color: z.string().nullable(),
     /** The map as computed, in OpenEXR's own file format. */
     exr: z.string().nullable(),
+    /** How far the maps of an ensemble lie apart, as float32 is written. */
+    uncertainty: z.string().nullable(),
   }),
 });
 

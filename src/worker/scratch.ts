@@ -13,8 +13,11 @@ export const SHARED_MEMORY = '/dev/shm';
 const MAX_PIXELS = 4096 * 4096;
 /** Of an image: 8-bit RGB. */
 const INPUT_BYTES = 3;
-/** Of its map: the planes float32, uint8, uint16 and color, and an EXR file, which is no larger than its floats. */
-const OUTPUT_BYTES = 4 + 1 + 2 + 1 + 4;
+/**
+ * Of its map: the planes float32, uint8, uint16, color and uncertainty, and an EXR file, which is no larger than its
+ * floats. Normals have three channels; few ask for all that of them.
+ */
+const OUTPUT_BYTES = 4 + 1 + 2 + 1 + 4 + 4;
 /** Images that wait beside those that run. */
 const WAITING = 2;
 

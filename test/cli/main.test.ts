@@ -37,7 +37,7 @@ describe('the command line', () => {
     [
       'an unknown format',
       ['infer', 'a.png', '--format', 'png,gif'],
-      'Known formats: png, png16, npy, color, exr',
+      'Known formats: png, png16, npy, color, exr, uncertainty',
     ],
     ['two models', ['infer', 'a.png', '--sample', '--model', 'x/y'], 'cannot be used with'],
   ])('refuses %s with exit code 2 and says why', async (_what, args, text) => {

@@ -34,6 +34,7 @@ const MAP: DepthMap = {
     uint16: Buffer.alloc(0),
     color: Buffer.alloc(0),
     exr: Buffer.alloc(0),
+    uncertainty: Buffer.alloc(0),
   },
   by: READY,
 };

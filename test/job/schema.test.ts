@@ -13,6 +13,7 @@ const DEFAULTS = {
   output_formats: ['png'],
   normalize: 'minmax',
   colormap: 'Spectral',
+  ensemble_size: 1,
 };
 
 function refusal(parse: (value: unknown) => unknown, value: unknown): string {
@@ -120,7 +121,7 @@ describe('parseJobOptions', () => {
   it.each(['jpg', 'PNG', 'png8', 'tiff', '', 5, null])('refuses the format %j', (format) => {
     const message = refusal(parseJobOptions, { output_formats: ['png', format] });
     expect(message).toContain('output_formats.1: ');
-    expect(message).toContain('"png"|"png16"|"npy"|"color"|"exr"');
+    expect(message).toContain('"png"|"png16"|"npy"|"color"|"exr"|"uncertainty"');
     expect(message).toContain(`got ${JSON.stringify(format)}`);
   });
 

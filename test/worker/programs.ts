@@ -44,9 +44,10 @@ export const RUN: Omit<RunRequest, 'type' | 'id'> = {
     resample_method: 'bilinear',
     upsample_method: 'nearest',
     seed: 0,
+    ensemble_size: 1,
   },
   picture: { normalize: 'minmax', invert: false, reverse_color: false },
-  planes: { float32: null, uint8: null, uint16: null, color: null, exr: null },
+  planes: { float32: null, uint8: null, uint16: null, color: null, exr: null, uncertainty: null },
 };
 
 /** A log that keeps its records. */
