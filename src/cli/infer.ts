@@ -11,7 +11,8 @@ import {
 import type { Facts } from '../job/answer.ts';
 import { FORMATS } from '../job/formats.ts';
 import { inferImage } from '../job/run.ts';
-import { type JobOptions, parseJobOptions } from '../job/schema.ts';
+import { type JobOptions, jobOptionsSchema, parseJobOptions } from '../job/schema.ts';
+import { chooseView } from '../job/view.ts';
 import { OutputNames } from '../storage/names.ts';
 import type { Model } from '../worker/model.ts';
 import { mapAhead, untilAborted } from './ahead.ts';
@@ -24,6 +25,11 @@ import {
   startModel,
 } from './session.ts';
 import { Terminal } from './terminal.ts';
+
+const JOB_FIELDS = Object.keys(jobOptionsSchema.shape);
+/** The one that is not called as its field. */
+const FLAGS: Readonly<Record<string, string>> = { output_formats: '--format' };
+const flagOf = (field: string) => `--${field.replaceAll('_', '-')}`;
 
 export interface InferFlags extends SettingFlags {
   output: string;
@@ -63,6 +69,7 @@ export async function infer(
 ): Promise<number> {
   const options = readOptions(flags);
   const session = await openSession(flags, new Terminal());
+  orUsageError(() => chooseView(session.config.model.prediction, options));
   const output = await realOutput(flags.output);
   const inputs = await findImages(paths, output);
   const signal = interruptSignal();
@@ -182,12 +189,17 @@ function readOptions(flags: InferFlags): JobOptions {
     colormap: flags.colormap,
     output_formats: flags.format,
   };
+  return orUsageError(() => parseJobOptions(given));
+}
+
+/** What is wrong with a job's fields, in the words of the flags. */
+function orUsageError<T>(read: () => T): T {
   try {
-    return parseJobOptions(given);
+    return read();
   } catch (error) {
     if (!(error instanceof LotusError)) throw error;
-    const message = Object.keys(given).reduce(
-      (text, field) => text.replaceAll(`${field}:`, `--${field.replaceAll('_', '-')}:`),
+    const message = JOB_FIELDS.reduce(
+      (text, field) => text.replaceAll(`${field}:`, `${FLAGS[field] ?? flagOf(field)}:`),
       error.message,
     );
     throw new UsageError(message, { cause: error });
