@@ -135,7 +135,14 @@ function readModel(set: Settings): Config['model'] {
   const id = isFolder || isPath(set.MODEL_ID) ? path.resolve(set.MODEL_ID) : set.MODEL_ID;
   const name = path.isAbsolute(id) ? path.basename(id) : id;
   const released = RELEASED_MODELS[id] ?? releasedAs(name);
-  const prediction = set.LOTUS_MODEL_PREDICTION ?? released?.prediction ?? 'disparity';
+  const said = set.LOTUS_MODEL_PREDICTION;
+  const onHub = RELEASED_MODELS[id];
+  if (said !== undefined && onHub !== undefined && said !== onHub.prediction) {
+    throw new UsageError(
+      `LOTUS_MODEL_PREDICTION=${said}: ${id} predicts ${onHub.prediction}. Leave it out; it is for checkpoint folders`,
+    );
+  }
+  const prediction = said ?? released?.prediction ?? 'disparity';
   return { id, name, revision: set.MODEL_REVISION ?? null, prediction };
 }
 

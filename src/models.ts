@@ -5,18 +5,16 @@ export type Prediction = (typeof PREDICTIONS)[number];
 
 interface ReleasedModel {
   prediction: Prediction;
-  /** D: regression, LotusDPipeline. G: generation, LotusGPipeline. */
-  kind: 'D' | 'G';
 }
 
 /** The six released Lotus models, by hub id. */
 export const RELEASED_MODELS: Readonly<Record<string, ReleasedModel>> = {
-  'jingheya/lotus-depth-d-v2-0-disparity': { prediction: 'disparity', kind: 'D' },
-  'jingheya/lotus-depth-d-v1-0': { prediction: 'depth', kind: 'D' },
-  'jingheya/lotus-normal-d-v1-1': { prediction: 'normals', kind: 'D' },
-  'jingheya/lotus-depth-g-v2-1-disparity': { prediction: 'disparity', kind: 'G' },
-  'jingheya/lotus-depth-g-v1-0': { prediction: 'depth', kind: 'G' },
-  'jingheya/lotus-normal-g-v1-1': { prediction: 'normals', kind: 'G' },
+  'jingheya/lotus-depth-d-v2-0-disparity': { prediction: 'disparity' },
+  'jingheya/lotus-depth-d-v1-0': { prediction: 'depth' },
+  'jingheya/lotus-normal-d-v1-1': { prediction: 'normals' },
+  'jingheya/lotus-depth-g-v2-1-disparity': { prediction: 'disparity' },
+  'jingheya/lotus-depth-g-v1-0': { prediction: 'depth' },
+  'jingheya/lotus-normal-g-v1-1': { prediction: 'normals' },
 };
 
 /** What runs unless MODEL_ID says otherwise. */

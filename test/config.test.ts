@@ -93,7 +93,6 @@ describe('every setting', () => {
     LOTUS_ALLOW_EPHEMERAL: ['0', (c) => c.location.fault !== null, true],
     MODEL_ID: ['some/model', (c) => c.model.id, 'some/model'],
     MODEL_REVISION: ['v1', (c) => c.model.revision, 'v1'],
-    LOTUS_MODEL_PREDICTION: ['depth', (c) => c.model.prediction, 'depth'],
     LOTUS_SAMPLE: ['1', (c) => c.model.name, 'sample'],
     LOTUS_UPSTREAM_DIR: ['/lotus', (c) => c.upstreamDir, '/lotus'],
     LOTUS_UPSTREAM_URL: ['/mirror', (c) => c.upstreamSource?.url, '/mirror'],
@@ -133,6 +132,9 @@ describe('every setting', () => {
     expect(of(read({}))).not.toBe(wanted);
   });
 
+  /** Settings that are nothing without others; see below. */
+  const TOGETHER = ['LOTUS_MODEL_PREDICTION'];
+
   /** Settings that are read somewhere else, and are listed so that they are known and described. */
   const ELSEWHERE = [
     'LOTUS_RUN_AS_ROOT', // docker/entrypoint; test/docker/entrypoint.test.ts
@@ -146,7 +148,7 @@ describe('every setting', () => {
   });
 
   it('is among those tested here', () => {
-    const tested = [...Object.keys(LIVE), ...ELSEWHERE];
+    const tested = [...Object.keys(LIVE), ...TOGETHER, ...ELSEWHERE];
     expect(tested.toSorted()).toEqual(Object.keys(settings.shape).toSorted());
   });
 
@@ -245,10 +247,18 @@ describe('the model', () => {
   it.each([
     ['/models/unheard-of', 'depth'],
     ['/models/lotus-depth-d-v1-0', 'disparity'],
-    ['jingheya/lotus-depth-d-v1-0', 'disparity'],
+    ['someone/their-lotus', 'normals'],
   ] as const)('%s predicts what LOTUS_MODEL_PREDICTION says: %s', (id, prediction) => {
     const { model } = read({ MODEL_ID: id, LOTUS_MODEL_PREDICTION: prediction });
     expect(model.prediction).toBe(prediction);
+  });
+});
+
+describe('a released model', () => {
+  it('is not said to predict something else', () => {
+    const wrong = { MODEL_ID: 'jingheya/lotus-normal-d-v1-1', LOTUS_MODEL_PREDICTION: 'disparity' };
+    expect(refusal(wrong)).toContain('jingheya/lotus-normal-d-v1-1 predicts normals');
+    expect(read({ ...wrong, LOTUS_MODEL_PREDICTION: 'normals' }).model.prediction).toBe('normals');
   });
 });
 

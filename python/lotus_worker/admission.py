@@ -65,8 +65,12 @@ NUMBER_BYTES = {
 }
 
 #: Bytes a pixel of the input, whatever the processing size: the image as uint8, and while it is
-#: made floats, two of it in float32. The scaled-back map and its sorting take as much.
+#: made floats, two of it in float32. The sorting of a scaled-back map takes as much.
 INPUT_BYTES = 3 + 2 * 3 * 4
+
+#: Bytes a pixel and channel of a scaled-back map with all that can be asked of it: the map and its
+#: uncertainty in float32, uint8, uint16 and color, and while one of these is made, two in float32.
+OUTPUT_BYTES = 4 + 4 + 1 + 2 + 1 + 2 * 4
 
 #: Copies of the attention's scores where a kernel keeps them: before and behind the softmax.
 SCORE_COPIES = 2
@@ -82,18 +86,24 @@ class Footprint:
     whole_scores: int
     latent_edge: int  # pixels along the edge of a latent
 
-    def bytes_for(self, image_pixels: int, width: int, height: int) -> int:
+    def bytes_for(
+        self, image_pixels: int, width: int, height: int, *, channels: int = 1, maps: int = 1
+    ) -> int:
         """Bytes that a run takes beside the weights.
 
         Args:
             image_pixels: of the image as it came.
             width: of the processing size, pixels.
             height: likewise.
+            channels: of a map.
+            maps: in an ensemble; all but the last wait, in float32, while that is computed.
         """
         latents = width * height // self.latent_edge**2
         numbers = width * height * self.numbers_per_pixel
         numbers += SCORE_COPIES * self.whole_scores * latents**2
-        bytes_ = numbers * self.number_bytes + image_pixels * INPUT_BYTES + BASE_BYTES
+        per_image_pixel = max(INPUT_BYTES, 3 + channels * OUTPUT_BYTES)
+        bytes_ = numbers * self.number_bytes + image_pixels * per_image_pixel + BASE_BYTES
+        bytes_ += (maps - 1) * channels * 4 * width * height
         return int(bytes_ * MARGIN)
 
 
@@ -101,14 +111,20 @@ class Admission:
     """Decides which shapes a loaded model runs.
 
     Args:
-        pipeline: upstream's LotusDPipeline.
+        pipeline: upstream's.
         device: where it runs.
         available: how many bytes there are now; None where nobody can tell.
+        channels: of its maps.
     """
 
     def __init__(
-        self, pipeline: Any, device: torch.device, available: Callable[[], int | None]
+        self,
+        pipeline: Any,
+        device: torch.device,
+        available: Callable[[], int | None],
+        channels: int = 1,
     ) -> None:
+        self._channels = channels
         self._pipeline = pipeline
         self._device = device
         self._available = available
@@ -144,7 +160,12 @@ class Admission:
 
         def needed(processing_res: int | None) -> int:
             size = processing_size(image.width, image.height, processing_res)
-            return more + footprint.bytes_for(image.width * image.height, *size)
+            return more + footprint.bytes_for(
+                image.width * image.height,
+                *size,
+                channels=self._channels,
+                maps=options.ensemble_size,
+            )
 
         if needed(options.processing_res) <= available:
             return None

@@ -5,8 +5,8 @@ from typing import Literal, get_args
 ErrorCode = Literal[
     "bad_request",  # Node asked for something that the protocol does not allow
     "model_not_found",  # no checkpoint at that path, or the hub has none of that name
-    "incompatible_model",  # a checkpoint, but not one that LotusDPipeline can run
-    "incompatible_upstream",  # the checkout lacks pipeline.py, or its LotusDPipeline differs
+    "incompatible_model",  # a checkpoint, but not one upstream can run
+    "incompatible_upstream",  # the checkout lacks pipeline.py, or its pipelines differ
     "shape_not_admitted",  # the image, scaled for processing, is too thin, or takes too much memory
     "out_of_memory",  # the run was given up and its memory freed; the next one may well work
     "non_finite_map",  # NaN or infinity in the map, in float32 too

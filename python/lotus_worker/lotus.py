@@ -64,7 +64,10 @@ class Lotus:
         self._cuda = device.type == "cuda"
         pipeline = self._loaded.pipeline
         self._admission = Admission(
-            pipeline, device, lambda: available_memory(device, weights_of(pipeline))
+            pipeline,
+            device,
+            lambda: available_memory(device, weights_of(pipeline)),
+            channels=3 if self._loaded.prediction == "normals" else 1,
         )
         self.ready = Ready(
             id=request.id,
@@ -110,16 +113,12 @@ class Lotus:
         channels, processing_height, processing_width = ensemble.depth.shape
 
         stages.begin("scale_back")
-        depth = as_asked(ensemble.depth, request)
-        uncertainty = ensemble.uncertainty
-        if uncertainty is not None:
-            uncertainty = as_asked(uncertainty, request)
+        shown = as_asked(ensemble, request)
+        depth = shown.depth
 
         stages.begin("quantize")
         between = value_range(depth, request.picture)
-        planes = make_planes(depth, between, request)
-        if request.planes.uncertainty is not None and uncertainty is not None:
-            planes[request.planes.uncertainty] = uncertainty
+        planes = make_planes(shown, between, request)
         low, high = depth.min().item(), depth.max().item()
 
         stages.begin("write")
@@ -321,13 +320,20 @@ def read_rgb(image: Image) -> torch.Tensor:
     return torch.from_numpy(rows).permute(2, 0, 1).unsqueeze(0)
 
 
-def as_asked(depth: torch.Tensor, request: Run) -> torch.Tensor:
+def as_asked(ensemble: Ensemble, request: Run) -> Ensemble:
     """A map at the size that is asked for: from C x H' x W' to H x W, or H x W x 3 of normals."""
-    options = request.options
-    if not options.output_processing_res:
-        size = (request.image.height, request.image.width)
-        depth = scale(depth, size, INTERPOLATION[options.upsample_method])
-    return depth[0] if len(depth) == 1 else depth.movedim(0, -1)
+
+    def shaped(values: torch.Tensor) -> torch.Tensor:
+        options = request.options
+        if not options.output_processing_res:
+            size = (request.image.height, request.image.width)
+            values = scale(values, size, INTERPOLATION[options.upsample_method])
+        return values[0] if len(values) == 1 else values.movedim(0, -1)
+
+    if ensemble.uncertainty is None:
+        return Ensemble(shaped(ensemble.depth), None)
+    # Bicubic scaling overshoots, and no distance is negative.
+    return Ensemble(shaped(ensemble.depth), shaped(ensemble.uncertainty).clamp(min=0))
 
 
 def scale(depth: torch.Tensor, size: tuple[int, int], method: InterpolationMode) -> torch.Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from lotus_worker.ensemble import Ensemble
 from lotus_worker.protocol import Normalize, Picture, Run
 
 #: The share of values that `percentile` leaves out at either end, as depth-map viewers do
@@ -16,12 +17,15 @@ PERCENTILE = 0.02
 #: Entries of a colormap, as matplotlib's have.
 COLORS = 256
 
+#: Rows that are in float64 at a time.
+STRIP = 64
+
 
 def value_range(depth: torch.Tensor, picture: Picture) -> tuple[float, float]:
     """The values that become pixel 0 and the full pixel.
 
     Args:
-        depth: H x W, float32.
+        depth: float32.
         picture: how; `invert` swaps the two.
     """
     low, high = _bounds(depth, picture.normalize)
@@ -32,12 +36,12 @@ def normalise(depth: torch.Tensor, between: tuple[float, float]) -> torch.Tensor
     """The map as the pictures show it.
 
     Args:
-        depth: H x W.
+        depth: of any shape.
         between: the values of pixel 0 and of the full pixel, of which either may be the larger.
             When they are equal the map is flat and every value is 0.
 
     Returns:
-        H x W in [0, 1], of the same type and on the same device.
+        In [0, 1], of the same shape and type, on the same device.
     """
     if between[0] == between[1]:
         return torch.zeros_like(depth)
@@ -50,11 +54,11 @@ def quantize(depth: torch.Tensor, between: tuple[float, float]) -> torch.Tensor:
     """8-bit pixels: the floor of 255 x the normalised value.
 
     Args:
-        depth: H x W, float32.
+        depth: float32.
         between: as of `normalise`.
 
     Returns:
-        H x W, uint8, on the same device.
+        Of the same shape, uint8, on the same device.
     """
     return (normalise(depth, between) * 255).to(torch.uint8)
 
@@ -65,13 +69,14 @@ def quantize_16(depth: torch.Tensor, between: tuple[float, float]) -> torch.Tens
     In float64: float32 has 24 bits, and takes its share of that half step with each operation.
 
     Args:
-        depth: H x W, float32.
+        depth: float32.
         between: as of `normalise`.
 
     Returns:
-        H x W, uint16, on the same device.
+        Of the same shape, uint16, on the same device.
     """
-    return (normalise(depth.double(), between) * 65535).round().to(torch.uint16)
+    strips = (normalise(strip.double(), between) * 65535 for strip in depth.split(STRIP))
+    return torch.cat([strip.round().to(torch.uint16) for strip in strips])
 
 
 def color_entries(
@@ -83,8 +88,8 @@ def color_entries(
 
     Args:
         depth: H x W, float32.
-        between: as of `normalise`.
-        reverse: give pixel 0 the last entry.
+        between: as of `normalise`, the smaller one first.
+        reverse: give the smaller one the last entry.
 
     Returns:
         H x W, uint8, on the same device.
@@ -95,22 +100,27 @@ def color_entries(
 
 
 def make_planes(
-    depth: torch.Tensor, between: tuple[float, float], request: Run
+    shown: Ensemble, between: tuple[float, float], request: Run
 ) -> dict[str, torch.Tensor]:
     """The planes that are asked for, by the file that they go to.
 
     Args:
-        depth: H x W, float32.
+        shown: the map and its uncertainty, each H x W or H x W x 3.
         between: the values of pixel 0 and of the full pixel.
     """
     planes, reverse = request.planes, request.picture.reverse_color
+    depth = shown.depth
+    rising = (min(between), max(between))
     makers = (
         (planes.float32, lambda: depth),
         (planes.uint8, lambda: quantize(depth, between)),
         (planes.uint16, lambda: quantize_16(depth, between)),
-        (planes.color, lambda: color_entries(depth, between, reverse=reverse)),
+        (planes.color, lambda: color_entries(depth, rising, reverse=reverse)),
     )
-    return {path: make() for path, make in makers if path is not None}
+    made = {path: make() for path, make in makers if path is not None}
+    if planes.uncertainty is not None and shown.uncertainty is not None:
+        made[planes.uncertainty] = shown.uncertainty
+    return made
 
 
 def write_planes(planes: dict[str, torch.Tensor]) -> None:

@@ -136,6 +136,12 @@ class Run:
     picture: Picture
     planes: Planes
 
+    def __post_init__(self) -> None:
+        _check(
+            self.planes.uncertainty is None or self.options.ensemble_size > 1,
+            "uncertainty is of an ensemble",
+        )
+
 
 @dataclass(frozen=True)
 class Cancel:

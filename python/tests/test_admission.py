@@ -58,6 +58,16 @@ def lack(available, width=4096, height=4096, processing_res=0, dtype=torch.float
 # --- the estimate
 
 
+def test_what_is_asked_of_normals_and_of_an_ensemble_is_reckoned():
+    known = footprint(RELEASED, CPU, torch.float32)
+    assert known is not None
+    one = known.bytes_for(4096**2, 256, 256)
+    assert known.bytes_for(4096**2, 256, 256, channels=3) > one + 30 * 4096**2
+    kept = 15 * 3 * 4 * 1024**2
+    alone = known.bytes_for(0, 1024, 1024, channels=3)
+    assert known.bytes_for(0, 1024, 1024, channels=3, maps=16) > alone + kept
+
+
 def test_what_the_released_shape_takes_on_the_cpu_is_what_was_measured_and_a_margin():
     """Resident memory of the decoder, bytes; see admission.DECODER_TENSORS."""
     known = footprint(RELEASED, CPU, torch.float32)

@@ -7,7 +7,9 @@ from lotus_worker.ensemble import combine
 
 
 def maps(count, seed=0):
-    return [torch.from_numpy(m) for m in np.random.default_rng(seed).random((count, 1, 5, 7), "f4")]
+    return [
+        torch.from_numpy(m) for m in np.random.default_rng(seed).random((count, 3, 131, 7), "f4")
+    ]
 
 
 def test_a_map_alone_is_itself_and_has_no_uncertainty():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import DEFAULTS, NO_PLANES, run_python
 
+from lotus_worker.ensemble import Ensemble
 from lotus_worker.planes import (
     color_entries,
     make_planes,
@@ -146,12 +147,17 @@ def test_planes_are_written_row_by_row_and_little_endian(tmp_path):
 
 def test_only_planes_that_have_a_name_are_made():
     between, wanted = (0.0, 1.0), replace(NO_PLANES, uint8="u8", color="color")
-    planes = make_planes(torch.tensor([[0.0, 1.0]]), between, asking_for(wanted))
+    planes = make_planes(Ensemble(torch.tensor([[0.0, 1.0]]), None), between, asking_for(wanted))
     assert {name: plane.tolist() for name, plane in planes.items()} == {
         "u8": [[0, 255]],
         "color": [[255, 0]],
     }
-    assert make_planes(torch.rand(2, 3), between, asking_for(NO_PLANES)) == {}
+    turned = make_planes(Ensemble(torch.tensor([[0.0, 1.0]]), None), (1.0, 0.0), asking_for(wanted))
+    assert {name: plane.tolist() for name, plane in turned.items()} == {
+        "u8": [[255, 0]],
+        "color": [[255, 0]],  # of the map, and not of the picture
+    }
+    assert make_planes(Ensemble(torch.rand(2, 3), None), between, asking_for(NO_PLANES)) == {}
 
 
 def test_a_plane_that_cannot_be_written_is_an_os_error(tmp_path):

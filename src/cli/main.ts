@@ -9,8 +9,7 @@ import { STEP_NAMES } from '../provision/steps.ts';
 import { PROFILES } from '../settings.ts';
 import { NORMALIZE_MODES, RESAMPLE_METHODS } from '../worker/protocol.ts';
 
-const FORMAT_HELP =
-  'of png (8-bit grey, always made), png16, npy and exr (floats), color, uncertainty';
+const FORMAT_HELP = 'of png (8 bits, always made), png16, npy and exr (floats), color, uncertainty';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;

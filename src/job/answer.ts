@@ -1,5 +1,6 @@
 import type { Prediction } from '../models.ts';
 import type { DepthMap } from '../worker/model.ts';
+import type { Ready } from '../worker/protocol.ts';
 import type { JobContext } from './context.ts';
 import { FORMATS, type OutputFile } from './formats.ts';
 import type { JobOptions, OutputFormat } from './schema.ts';
@@ -22,6 +23,7 @@ export interface Facts {
   normalize: View['normalize'];
   range: [number, number];
   seed: number;
+  ensemble_size: number;
   dtype: 'float16' | 'float32';
   attention: string;
   device: string;
@@ -32,7 +34,7 @@ export interface Facts {
 
 /** A job's answer: the picture, and the facts. */
 export interface Answer extends Facts {
-  /** The grey PNG; null where the answer would be larger than it may be. */
+  /** The PNG; null where the answer would be larger than it may be. */
   image_base64: string | null;
   /** Null where it could not be saved. */
   file_path: string | null;
@@ -87,6 +89,7 @@ export function gatherFacts(
     ...view,
     range: map.range,
     seed: options.seed,
+    ensemble_size: options.ensemble_size,
     dtype: map.dtype,
     attention: ready.attention.kernel,
     device: ready.device,
@@ -97,6 +100,13 @@ export function gatherFacts(
       bytes: bytes.length,
     })),
     timings_ms: timings,
-    warnings: map.warnings,
+    warnings: [...map.warnings, ...warningsOf(options, ready)],
   };
+}
+
+function warningsOf({ ensemble_size }: JobOptions, { mode }: Ready): string[] {
+  if (ensemble_size === 1 || mode === 'generation') return [];
+  return [
+    `ensemble_size ${ensemble_size} takes its time for next to nothing: this model does not generate`,
+  ];
 }

@@ -1,10 +1,10 @@
 import path from 'node:path';
 import { LotusError, messageOf } from '../errors.ts';
-import { COLORMAPS, isReversed } from '../image/colormap.ts';
+import { COLORMAPS } from '../image/colormap.ts';
 import { decodeImage } from '../image/decode.ts';
 import type { Secret } from '../secret.ts';
 import { writeWhole } from '../storage/files.ts';
-import { safeFileName } from '../storage/names.ts';
+import { fileStem } from '../storage/names.ts';
 import type { Bounded } from '../time/bounded.ts';
 import type { DepthMap, RunRequestOptions } from '../worker/model.ts';
 import { type AcquireContext, acquireImage } from './acquire.ts';
@@ -47,16 +47,12 @@ export async function runJob(job: JobRequest, context: ServeContext): Promise<An
   authorize(job, context.apiKey);
   const { image, options } = parseJobInput(job.input);
   admitModel(options.model_id, context.modelName);
+  const view = chooseView(context.prediction, options);
   const clock = new Stopwatch();
   const bytes = await clock.time('acquire', acquireImage(image, context));
-  const stem = path.join(context.outputDir, safeFileName(job.id));
-  const made = await makeFiles(
-    bytes,
-    options,
-    (format) => stem + FORMATS[format].suffix,
-    context,
-    clock,
-  );
+  const stem = path.join(context.outputDir, fileStem(job.id));
+  const pathOf = (format: OutputFormat) => stem + FORMATS[format].suffix;
+  const made = await makeFiles(bytes, { options, view, pathOf, context, clock });
   const { saved, warnings } = await clock.time('save', saveOrWarn(made.files, context));
   return toAnswer(made, { saved, warnings, timings: clock.timings() });
 }
@@ -73,21 +69,26 @@ export async function inferImage(
   pathOf: (format: OutputFormat) => string,
   context: JobContext,
 ): Promise<Outcome> {
+  const view = chooseView(context.prediction, options);
   const clock = new Stopwatch();
-  const made = await makeFiles(bytes, options, pathOf, context, clock);
+  const made = await makeFiles(bytes, { options, view, pathOf, context, clock });
   await clock.time('save', Promise.all(made.files.map(save)));
   return { files: made.files, facts: gatherFacts(made, clock.timings()) };
+}
+
+interface Making {
+  options: JobOptions;
+  view: View;
+  pathOf: (format: OutputFormat) => string;
+  context: JobContext;
+  clock: Stopwatch;
 }
 
 /** Decode an image, run the model on it and encode the map: all but saving it. */
 async function makeFiles(
   bytes: Uint8Array,
-  options: JobOptions,
-  pathOf: (format: OutputFormat) => string,
-  context: JobContext,
-  clock: Stopwatch,
+  { options, view, pathOf, context, clock }: Making,
 ): Promise<Made> {
-  const view = chooseView(context.prediction, options);
   const image = await clock.time('image_decode', decodeImage(bytes, context.signal));
   const map = await context.model.run(image, modelRequest(options, view, context.signal));
   clock.add(map.timings_ms);
@@ -139,6 +140,7 @@ export function modelRequest(
   { polarity, inverted, normalize }: View,
   signal: AbortSignal | undefined,
 ): RunRequestOptions {
+  const isNearLarge = (polarity === 'near-bright') !== inverted;
   return {
     options: {
       timestep: options.timestep,
@@ -152,7 +154,8 @@ export function modelRequest(
     picture: {
       normalize,
       invert: inverted,
-      reverse_color: isReversed(COLORMAPS[options.colormap], polarity === 'near-bright'),
+      // Told of the map as the model gives it, and not of the picture: so Spectral is upstream's to the byte.
+      reverse_color: COLORMAPS[options.colormap].isNearFirst ? isNearLarge : inverted,
     },
     planes: new Set(options.output_formats.map((format) => FORMATS[format].plane)),
     signal,

@@ -51,13 +51,12 @@ const options = {
   }),
   disparity: z.boolean().nullish().meta({
     description:
-      'Polarity of the pictures: true = near is bright, false = far is bright. It never changes the numbers. Default: what the model predicts',
+      'Polarity of the pictures: true = near is bright, false = far is bright. It never changes the numbers. Default: what the model predicts. Refused for normals',
   }),
-  seed: z
-    .int()
-    .min(0)
-    .default(0)
-    .meta({ description: 'Of the latent that upstream samples. One seed, one answer' }),
+  seed: z.int().min(0).default(0).meta({
+    description:
+      'Of the latent that upstream samples, and of the noise that a model generates from. One seed, one answer',
+  }),
   ensemble_size: z.int().min(1).max(MAX_ENSEMBLE).default(1).meta({
     description:
       'Maps by as many seeds, from `seed` on, of which the median is given. For models that generate; each takes as long as one',
@@ -70,7 +69,7 @@ const options = {
     .transform((formats): OutputFormat[] => [...new Set<OutputFormat>(['png', ...formats])])
     .meta({
       description:
-        '`png` (8-bit grey) is always made; `png16` 16-bit grey, `npy` and `exr` the floats, `color` in a colormap, `uncertainty` how far the maps of an ensemble lie apart',
+        '`png` (8 bits; grey, of normals RGB) is always made; `png16` 16-bit grey, `npy` and `exr` the floats, `color` in a colormap (not of normals), `uncertainty` how far the maps of an ensemble lie apart',
     }),
   colormap: z.enum(COLORMAP_NAMES).default('Spectral').meta({
     description:
@@ -78,7 +77,7 @@ const options = {
   }),
   normalize: z.enum(NORMALIZE_MODES).default('minmax').meta({
     description:
-      'How floats become pixels: `minmax` (smallest to largest), `percentile` (2% cut off at either end), `none` (0 to 1 as the model gives it)',
+      'How floats become pixels: `minmax` (smallest to largest), `percentile` (2% cut off at either end), `none` (0 to 1 as the model gives it; always so for normals)',
   }),
 };
 

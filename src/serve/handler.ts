@@ -46,6 +46,7 @@ function facts(answer: Answer) {
     size: `${width}x${height}`,
     processed: `${processing_width}x${processing_height}`,
     dtype,
+    ...(answer.ensemble_size > 1 && { ensemble: answer.ensemble_size }),
     bytes: Object.fromEntries(answer.files.map(({ format, bytes }) => [format, bytes])),
     ...(answer.image_base64 === null && { picture: 'left out' }),
     ...(warnings.length > 0 && { warnings }),

@@ -5,7 +5,7 @@ import type { Log } from '../log.ts';
 import type { Kept, Outbox, Owed } from '../runpod/outbox.ts';
 import { unlessGone, writeWhole } from '../storage/files.ts';
 import { isReal } from '../storage/folders.ts';
-import { safeFileName } from '../storage/names.ts';
+import { fileStem } from '../storage/names.ts';
 import { type Owner, thisProcess } from '../storage/owner.ts';
 import {
   contentsOf,
@@ -260,5 +260,5 @@ export class Spool implements Outbox {
 }
 
 function nameOf(jobId: string): string {
-  return `${safeFileName(jobId)}${RECORD}`;
+  return `${fileStem(jobId)}${RECORD}`;
 }

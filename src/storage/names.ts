@@ -45,12 +45,24 @@ function key(file: string): string {
 const MAX_NAME = 120;
 
 /**
- * A file name for an id that a stranger gave: no separators, no dot (a file's suffix begins at the first one, and
- * `.color.png` is one), bounded. An id that had to be changed gets a digest of the original behind a sign that no
- * unchanged one has, so that two ids never share a file.
+ * A file name for an id that a stranger gave: no separators, no leading dot, bounded. An id that had to be
+ * changed gets a digest of the original behind a sign that no unchanged one has, so that two ids never
+ * share a file.
  */
 export function safeFileName(id: string): string {
-  const safe = id.replaceAll(/[^A-Za-z0-9_-]/g, '_').slice(0, MAX_NAME);
+  return withDigest(id, id.replaceAll(/[^A-Za-z0-9_.-]/g, '_').replace(/^\./, '_'));
+}
+
+/**
+ * What the names of a job's files begin with. As `safeFileName`, and without a dot: a file's suffix begins at the first
+ * one, and `.color.png` is one.
+ */
+export function fileStem(jobId: string): string {
+  return withDigest(jobId, jobId.replaceAll(/[^A-Za-z0-9_-]/g, '_'));
+}
+
+function withDigest(id: string, harmless: string): string {
+  const safe = harmless.slice(0, MAX_NAME);
   if (safe === id && safe !== '') return safe;
   // utf16le, because in UTF-8 all lone surrogates are one.
   return `${safe}~${createHash('sha256').update(id, 'utf16le').digest('hex').slice(0, 12)}`;

@@ -21,6 +21,19 @@ export type RunOptions = RunRequest['options'];
 export type PictureOptions = RunRequest['picture'];
 export type Plane = keyof RunRequest['planes'];
 
+const PLANES: readonly Plane[] = ['float32', 'uint8', 'uint16', 'color', 'exr', 'uncertainty'];
+
+function ofEachPlane<T>(make: (plane: Plane) => T): Record<Plane, T> {
+  return {
+    float32: make('float32'),
+    uint8: make('uint8'),
+    uint16: make('uint16'),
+    color: make('color'),
+    exr: make('exr'),
+    uncertainty: make('uncertainty'),
+  };
+}
+
 /**
  * A map as a model process computed it, with the planes that were asked for. To its stages' times come
  * `wait`, for the images before, and `model`, all of it as seen from here.
@@ -99,7 +112,8 @@ export class Model {
   static async start(options: ModelOptions): Promise<Model> {
     const { config, log, signal } = options;
     const images = options.devices?.length ?? 1;
-    const scratch = await Scratch.open(log, { wanted: config.scratchDir, images });
+    const channels = config.model.prediction === 'normals' ? 3 : 1;
+    const scratch = await Scratch.open(log, { wanted: config.scratchDir, images, channels });
     const model = new Model(options, scratch);
     const hangUp = () => void model.stop();
     signal?.addEventListener('abort', hangUp, { once: true });
@@ -223,40 +237,22 @@ export class Model {
     turn: Pick<TurnOptions, 'isAgain' | 'admit' | 'onDeath'>,
   ): Promise<DepthMap> {
     await using files = new AsyncDisposableStack();
-    const fileFor = (plane: Plane) =>
+    const pathFor = (plane: Plane) =>
       planes.has(plane) ? files.use(this.#scratch.file(plane)).path : null;
-    const wanted = {
-      float32: fileFor('float32'),
-      uint8: fileFor('uint8'),
-      uint16: fileFor('uint16'),
-      color: fileFor('color'),
-      exr: fileFor('exr'),
-      uncertainty: fileFor('uncertainty'),
-    };
+    const wanted = ofEachPlane(pathFor);
     const since = performance.now();
     const { result, ready, waitedMs } = await this.#pool.run(
       { image: { path, width, height }, options, picture, planes: wanted },
       { timeoutMs: this.#jobTimeoutMs, signal, ...turn },
     );
-    const [float32, uint8, uint16, color, exr, uncertainty] = await Promise.all([
-      read(wanted.float32),
-      read(wanted.uint8),
-      read(wanted.uint16),
-      read(wanted.color),
-      read(wanted.exr),
-      read(wanted.uncertainty),
-    ]);
+    const written = await Promise.all(PLANES.map(async (plane) => await read(wanted[plane])));
     const timings_ms = {
       wait: waitedMs,
       ...result.timings_ms,
       model: performance.now() - since - waitedMs,
     };
-    return {
-      ...result,
-      timings_ms,
-      planes: { float32, uint8, uint16, color, exr, uncertainty },
-      by: ready,
-    };
+    const buffers = ofEachPlane((plane) => written[PLANES.indexOf(plane)] ?? Buffer.alloc(0));
+    return { ...result, timings_ms, planes: buffers, by: ready };
   }
 
   /** One after the other, so that images keep the order in which they came. */

@@ -62,7 +62,7 @@ const load = z.strictObject({
 });
 
 /** Turn one image into one map. */
-const run = z.strictObject({
+const anyRun = z.strictObject({
   type: z.literal('run'),
   id: z.string(),
   /** A file of raw 8-bit RGB, rows top to bottom: width * height * 3 bytes. */
@@ -102,6 +102,11 @@ const run = z.strictObject({
     uncertainty: z.string().nullable(),
   }),
 });
+
+const run = anyRun.refine(
+  ({ planes, options }) => planes.uncertainty === null || options.ensemble_size > 1,
+  'uncertainty is of an ensemble',
+);
 
 /** Give up the run of that id, between two of its stages. Unknown ids are ignored. */
 const cancel = z.strictObject({ type: z.literal('cancel'), id: z.string() });
@@ -190,9 +195,9 @@ const error = z.strictObject({
     'bad_request',
     /** No checkpoint at that path, or the hub has none of that name. */
     'model_not_found',
-    /** A checkpoint, but not one that LotusDPipeline can run. */
+    /** A checkpoint, but not one that upstream's pipelines can run. */
     'incompatible_model',
-    /** The checkout lacks pipeline.py, or its LotusDPipeline differs. */
+    /** The checkout lacks pipeline.py, or its pipelines differ. */
     'incompatible_upstream',
     /** The image, scaled for processing, is too thin for the model, or takes more memory than there is. */
     'shape_not_admitted',

@@ -13,10 +13,8 @@ export const SHARED_MEMORY = '/dev/shm';
 const MAX_PIXELS = 4096 * 4096;
 /** Of an image: 8-bit RGB. */
 const INPUT_BYTES = 3;
-/**
- * Of its map: the planes float32, uint8, uint16, color and uncertainty, and an EXR file, which is no larger than its
- * floats. Normals have three channels; few ask for all that of them.
- */
+/** Of each channel of its map: the planes float32, uint8, uint16, color and uncertainty, and an EXR file, which is no
+ * larger than its floats. */
 const OUTPUT_BYTES = 4 + 1 + 2 + 1 + 4 + 4;
 /** Images that wait beside those that run. */
 const WAITING = 2;
@@ -26,6 +24,14 @@ const WAITING = 2;
  * a pid of one means nothing in another.
  */
 const PREFIX = `lotus-worker-${pidNamespace()}-`;
+
+/** What decides how much room is needed. */
+interface ScratchNeeds {
+  /** How many are run at the same time. */
+  readonly images?: number;
+  /** Of their maps. */
+  readonly channels?: 1 | 3;
+}
 
 /** The path of a file, and its end. */
 export interface ScratchFile extends AsyncDisposable {
@@ -45,13 +51,12 @@ export class Scratch {
    * left behind.
    *
    * @param wanted the folder to make it in, instead of the one that would be chosen.
-   * @param images how many are run at the same time.
    */
   static async open(
     log: Log,
-    { wanted, images = 1 }: { wanted?: string | undefined; images?: number } = {},
+    { wanted, ...needs }: { wanted?: string | undefined } & ScratchNeeds = {},
   ): Promise<Scratch> {
-    const parent = wanted ?? (await chooseParent(images));
+    const parent = wanted ?? (await chooseParent(needs));
     try {
       await mkdir(parent, { recursive: true });
       await sweep(parent, log);
@@ -82,10 +87,13 @@ export class Scratch {
 /**
  * The folder that scratch folders are made in unless a setting names one.
  *
- * @param images how many are run at the same time: all may be of the largest size.
+ * All images may be of the largest size.
  */
-export async function chooseParent(images = 1): Promise<string> {
-  const bytes = MAX_PIXELS * ((images + WAITING) * INPUT_BYTES + images * OUTPUT_BYTES);
+export async function chooseParent({
+  images = 1,
+  channels = 1,
+}: ScratchNeeds = {}): Promise<string> {
+  const bytes = MAX_PIXELS * ((images + WAITING) * INPUT_BYTES + images * channels * OUTPUT_BYTES);
   return (await hasRoom(SHARED_MEMORY, bytes)) ? SHARED_MEMORY : os.tmpdir();
 }
 

@@ -74,6 +74,7 @@ describe('gatherFacts', () => {
       normalize: 'percentile',
       range: [0.75, -0.5],
       seed: 7,
+      ensemble_size: 1,
       dtype: 'float32',
       attention: 'sdpa',
       device: 'cpu',

@@ -98,6 +98,7 @@ describe('the answer', () => {
       normalize: 'minmax',
       range: [answer.min, answer.max],
       seed: 0,
+      ensemble_size: 1,
       dtype: 'float32',
       attention: 'sdpa',
       device: 'cpu',

@@ -1,7 +1,7 @@
 import path from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { OutputNames, safeFileName } from '../../src/storage/names.ts';
+import { fileStem, OutputNames, safeFileName } from '../../src/storage/names.ts';
 
 const reserveAll = (names: OutputNames, ...inputs: string[]) =>
   inputs.flatMap((input) => names.reserve(input, ['.png']));
@@ -100,7 +100,7 @@ describe('safeFileName', () => {
   it.each([
     'sync-4c3a1c7e-5f0a-4b1e-9c59-1f4a0f0b7b9e-u1',
     '4c3a1c7e-5f0a-4b1e-9c59-1f4a0f0b7b9e-e2',
-    'job_1-final',
+    'job_1.final',
     'A',
   ])('leaves %s as it is', (id) => {
     expect(safeFileName(id)).toBe(id);
@@ -109,10 +109,9 @@ describe('safeFileName', () => {
   it.each([
     ['', /^.[0-9a-f]{12}$/],
     ['.', /^_.[0-9a-f]{12}$/],
-    ['..', /^__.[0-9a-f]{12}$/],
+    ['..', /^_\..[0-9a-f]{12}$/],
     ['.hidden', /^_hidden.[0-9a-f]{12}$/],
-    ['../../etc/passwd', /^______etc_passwd.[0-9a-f]{12}$/],
-    ['a.color', /^a_color.[0-9a-f]{12}$/],
+    ['../../etc/passwd', /^_\._\.\._etc_passwd.[0-9a-f]{12}$/],
     ['a/b', /^a_b.[0-9a-f]{12}$/],
     ['a\\b', /^a_b.[0-9a-f]{12}$/],
     ['C:\\x', /^C__x.[0-9a-f]{12}$/],
@@ -150,7 +149,7 @@ describe('safeFileName', () => {
         const file = path.join('/out', name);
         expect(path.dirname(file)).toBe('/out');
         expect(path.basename(file)).toBe(name);
-        expect(name).toMatch(/^[A-Za-z0-9_~-]+\.png$/);
+        expect(name).toMatch(/^[A-Za-z0-9_~-][A-Za-z0-9_.~-]*$/);
         expect(name.length).toBeLessThan(256);
       }),
     );
@@ -172,5 +171,27 @@ describe('safeFileName', () => {
   it('tells an id apart from one that is written like its name', () => {
     const name = safeFileName('a/b');
     expect(safeFileName(name)).not.toBe(name);
+  });
+});
+
+describe('fileStem', () => {
+  it('leaves the ids of the platform as they are', () => {
+    const id = 'sync-4c3a1c7e-5f0a-4b1e-9c59-1f4a0f0b7b9e-u1';
+    expect(fileStem(id)).toBe(id);
+  });
+
+  it('has no dot, so that no id has the file of another with a suffix', () => {
+    expect(fileStem('a.color')).toMatch(/^a_color~[0-9a-f]{12}$/);
+    expect(fileStem('../a')).toMatch(/^___a~[0-9a-f]{12}$/);
+  });
+
+  it('gives different ids different names, whatever they are', () => {
+    const alike = fc.array(fc.constantFrom('a', '_', '/', '.', '~')).map((of) => of.join(''));
+    fc.assert(
+      fc.property(fc.uniqueArray(alike), (ids) => {
+        expect(new Set(ids.map(fileStem)).size).toBe(ids.length);
+        for (const id of ids) expect(fileStem(id)).toMatch(/^[\w~-]+$/);
+      }),
+    );
   });
 });
