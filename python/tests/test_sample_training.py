@@ -31,6 +31,17 @@ def test_a_training_that_was_interrupted_goes_on_as_if_nothing_had_been(tmp_path
             torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
+def test_a_training_that_begins_with_the_weights_of_another_goes_over_the_steps_behind_it(tmp_path):
+    first = learn(tmp_path / "first", 3)
+    start = str(tmp_path / "first" / "state.pt")
+    second = learn(tmp_path / "second", 5, "--start", start, "--rate", "0")
+    assert (second["step"], second["first"]) == (5, 3)
+    for kept, weight in zip(first["mean"], second["weights"], strict=True):
+        torch.testing.assert_close(weight, kept, rtol=0, atol=0)
+    with pytest.raises(SystemExit):
+        learn(tmp_path / "third", 3, "--start", start)
+
+
 def test_steps_change_every_weight(tmp_path):
     before, after = learn(tmp_path, 1), learn(tmp_path, 3)
     pairs = zip(before["weights"], after["weights"], strict=True)
@@ -75,7 +86,7 @@ def test_the_model_knows_more_than_what_is_lower_is_nearer():
         mean([score(predict(view.rgb), view.disparity) for view in views])
         for predict in (model, gradient, darkness)
     )
-    assert ours.abs_rel < 0.25
-    assert ours.delta1 > 0.65
+    assert ours.abs_rel < 0.2
+    assert ours.delta1 > 0.7
     assert min(lower.abs_rel, darker.abs_rel) > 0.3
     assert max(lower.delta1, darker.delta1) < 0.6

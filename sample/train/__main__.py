@@ -35,6 +35,10 @@ def main(arguments: list[str] | None = None) -> None:
         trainer.load(torch.load(state, weights_only=True))
     elif flags.start:
         trainer.start_from(torch.load(flags.start, weights_only=True))
+        if trainer.step >= flags.steps:
+            raise SystemExit(
+                f"{flags.start} is of step {trainer.step}; give more --steps than that"
+            )
     scenes = Scenes(flags.batch, flags.areas, trainer.step)
     batches = load(scenes, flags.workers)
     since, mean = time.monotonic(), math.nan
@@ -122,7 +126,7 @@ class Trainer:
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state, as if there had been no break."""
         self._take(state["weights"], state["mean"])
-        self.step, self._first = state["step"], state["first"]
+        self.step, self._first = state["step"], state.get("first", 0)
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["random"])
