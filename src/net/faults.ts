@@ -6,8 +6,12 @@ export class Failure extends Error {
   override readonly name = 'Failure';
 }
 
-/** Whatever went wrong, as the caller may see it. */
-export function explain(error: unknown, subject: string): LotusError {
+/**
+ * Whatever went wrong, as the caller may see it.
+ *
+ * @param wanted what was to be done with the address.
+ */
+export function explain(error: unknown, subject: string, wanted = 'fetched'): LotusError {
   if (error instanceof Refusal || error instanceof Failure) {
     const code = error instanceof Refusal ? 'fetch_refused' : 'fetch_failed';
     return new LotusError(code, `${subject} ${error.message}.`, { cause: error.cause });
@@ -15,7 +19,7 @@ export function explain(error: unknown, subject: string): LotusError {
   const code = codeOf(error);
   // Not the error itself: undici's have what was received, and TLS's the certificate.
   const cause = new Error(code);
-  return new LotusError('fetch_failed', `${subject} cannot be fetched: ${reasonOf(code)}.`, {
+  return new LotusError('fetch_failed', `${subject} cannot be ${wanted}: ${reasonOf(code)}.`, {
     cause,
   });
 }

@@ -101,8 +101,8 @@ export class Refusal extends Error {
  */
 export function notPublic(cause?: Error): Refusal {
   return new Refusal(
-    'is not on the public internet: use an address that is, send the image as image_base64, or have the' +
-      ' operator allow the host in LOTUS_FETCH_ALLOW',
+    'is not on the public internet: use an address that is, or have the operator allow the host in' +
+      ' LOTUS_FETCH_ALLOW',
     { cause },
   );
 }
