@@ -2,13 +2,15 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import type { z } from 'zod';
 import { SAMPLE_ROOT } from './app.ts';
-import { UsageError } from './errors.ts';
+import { UsageError, withoutCredentials } from './errors.ts';
 import { type Prediction, RELEASED_MODELS } from './models.ts';
 import { type Mount, readMounts } from './mounts.ts';
+import { parseAllowList } from './net/allow.ts';
 import type { FetchPolicy } from './net/fetch.ts';
 import { Secret } from './secret.ts';
 import { isSecret, type PROFILES, type Settings, settings } from './settings.ts';
 import type { RetentionLimits } from './storage/retention.ts';
+import { type Bucket, readEndpoint, regionOf } from './upload/bucket.ts';
 import { findWorkspace, type Workspace } from './workspace.ts';
 
 /** The configuration: settings with what follows from them. Read once, frozen. */
@@ -53,6 +55,8 @@ export interface Config {
   };
   /** What an `image_url` may name. */
   readonly fetch: FetchPolicy;
+  /** Where files go that are not in an answer; null: nowhere. And how long each upload may take. */
+  readonly uploads: { readonly bucket: Bucket | null; readonly timeoutMs: number };
   readonly scratchDir: string | undefined;
   readonly logLevel: Settings['LOTUS_LOG_LEVEL'];
   readonly python: string | undefined;
@@ -108,6 +112,7 @@ export function readConfig(env: Environment, mounts: readonly Mount[] = readMoun
       maxBytes: set.LOTUS_FETCH_MAX_BYTES,
       timeoutMs: set.LOTUS_FETCH_TIMEOUT * 1000,
     },
+    uploads: { bucket: readBucket(set), timeoutMs: set.LOTUS_UPLOAD_TIMEOUT * 1000 },
     scratchDir:
       set.LOTUS_SCRATCH_DIR === undefined ? undefined : path.resolve(set.LOTUS_SCRATCH_DIR),
     logLevel: set.LOTUS_LOG_LEVEL,
@@ -123,6 +128,46 @@ export function readConfig(env: Environment, mounts: readonly Mount[] = readMoun
 function readKey(text = ''): Secret | null {
   const key = text.trim();
   return key === '' ? null : new Secret(key);
+}
+
+const BUCKET_SETTINGS = [
+  'BUCKET_ENDPOINT_URL',
+  'BUCKET_ACCESS_KEY_ID',
+  'BUCKET_SECRET_ACCESS_KEY',
+] as const;
+
+/** The operator's own bucket: its storage may be anywhere. */
+function readBucket(set: Settings): Bucket | null {
+  const missing = BUCKET_SETTINGS.filter((name) => (set[name] ?? '').trim() === '');
+  if (missing.length === BUCKET_SETTINGS.length) return null;
+  const accessKeyId = readKey(set.BUCKET_ACCESS_KEY_ID);
+  const secretAccessKey = readKey(set.BUCKET_SECRET_ACCESS_KEY);
+  if (missing.length > 0 || accessKeyId === null || secretAccessKey === null) {
+    throw new UsageError(
+      `${missing.join(' and ')} not set: a bucket needs ${BUCKET_SETTINGS.join(', ')}; set them, or none of them`,
+    );
+  }
+  const { url, endpoint, allow } = readBucketEndpoint(set.BUCKET_ENDPOINT_URL ?? '');
+  const region = set.BUCKET_REGION ?? regionOf(url.hostname);
+  const name = set.BUCKET_NAME ?? null;
+  return { endpoint, name, region, accessKeyId, secretAccessKey, allow };
+}
+
+function readBucketEndpoint(text: string) {
+  const refuse = (problem: string) =>
+    new UsageError(`BUCKET_ENDPOINT_URL=${JSON.stringify(withoutCredentials(text))}: ${problem}`);
+  const url = URL.parse(text.trim());
+  if (url === null || !/^https?:$/.test(url.protocol)) {
+    throw refuse('is no URL of a storage, like https://s3.eu-west-1.amazonaws.com');
+  }
+  if (url.username !== '' || url.password !== '') {
+    throw refuse('has a user name or password in it: the keys have settings of their own');
+  }
+  const read = readEndpoint(url);
+  const host = parseAllowList(url.hostname.replace(/^\[(.*)\]$/, '$1'));
+  if ('problem' in read) throw refuse(read.problem);
+  if ('wrong' in host) throw refuse('has no valid host name');
+  return { url, endpoint: read.endpoint, allow: host.list };
 }
 
 function readModel(set: Settings): Config['model'] {

@@ -73,7 +73,7 @@ export const settings = z.object({
   }),
   LOTUS_CONCURRENCY: z.coerce.number().int().min(1).max(64).optional().meta({
     description:
-      'Jobs that are worked on at the same time: one in the model, while the one after it is fetched and decoded and the one before it is encoded. Default: 3, and one more for each further GPU',
+      'Jobs that are worked on at the same time: one in the model, while the one after it is fetched and decoded and the one before it is encoded. Default: 3, one more for each further GPU, and one more with a bucket',
   }),
   LOTUS_SHUTDOWN_GRACE: z.coerce.number().min(0).max(3600).default(30).meta({
     description: 'Seconds that jobs have to finish after SIGTERM',
@@ -149,7 +149,7 @@ export const settings = z.object({
     })
     .meta({
       description:
-        'What `image_url` and webhooks may name beside the public internet: a comma-separated list of host names, `*.suffix`, addresses and networks (`images.internal, *.corp.example.com, 10.1.0.0/16`), at any port. Link-local addresses and metadata services stay refused',
+        'What `image_url`, `upload_url`, `s3Config` and webhooks may name beside the public internet: a comma-separated list of host names, `*.suffix`, addresses and networks (`images.internal, *.corp.example.com, 10.1.0.0/16`), at any port. Link-local addresses and metadata services stay refused',
     }),
   LOTUS_FETCH_MAX_BYTES: z.coerce
     .number()
@@ -163,6 +163,35 @@ export const settings = z.object({
     }),
   LOTUS_FETCH_TIMEOUT: seconds.default(30).meta({
     description: 'Seconds that fetching an `image_url` may take, redirects included',
+  }),
+  BUCKET_ENDPOINT_URL: z.string().optional().meta({
+    description:
+      "RunPod's own, with the two keys: an S3-compatible storage that gets the files of jobs that are not in their answers. `https://<account>.r2.cloudflarestorage.com`, or with the bucket's name in it `https://<bucket>.s3.<region>.amazonaws.com`. Any host, inner ones too",
+  }),
+  BUCKET_ACCESS_KEY_ID: z.string().optional().meta({
+    description:
+      'The id of the key by which the storage knows us. It is part of the URLs in answers',
+  }),
+  BUCKET_SECRET_ACCESS_KEY: z.string().optional().meta({ description: 'That key' }),
+  BUCKET_NAME: z
+    .string()
+    .regex(/^[A-Za-z0-9][\w.-]{0,254}$/, 'must be the name of a bucket: letters, digits and . _ -')
+    .optional()
+    .meta({
+      description:
+        "The bucket, where the endpoint does not name it. Default: as in RunPod's SDK the month, `11-26`, which is a folder where the endpoint names the bucket",
+    }),
+  BUCKET_REGION: z
+    .string()
+    .regex(/^[\w-]{1,63}$/, 'must be the name of a region: letters, digits and -')
+    .optional()
+    .meta({
+      description:
+        "The storage's region. Default: what the endpoint's host says (`s3.<region>.`, `<region>.digitaloceanspaces.com`), else `us-east-1`",
+    }),
+  LOTUS_UPLOAD_TIMEOUT: seconds.default(120).meta({
+    description:
+      'Seconds that uploading one file may take, with all tries, to the bucket or to an `upload_url`',
   }),
   LOTUS_SCRATCH_DIR: z.string().optional().meta({
     description:

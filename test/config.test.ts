@@ -58,6 +58,7 @@ describe('readConfig with nothing set', () => {
         maxBytes: 67_108_864,
         timeoutMs: 30_000,
       },
+      uploads: { bucket: null, timeoutMs: 120_000 },
       scratchDir: undefined,
       logLevel: 'warn',
       python: undefined,
@@ -117,6 +118,7 @@ describe('every setting', () => {
     LOTUS_FETCH_ALLOW: ['a.b', (c) => c.fetch.allow.names[0], 'a.b'],
     LOTUS_FETCH_MAX_BYTES: ['1000', (c) => c.fetch.maxBytes, 1000],
     LOTUS_FETCH_TIMEOUT: ['5', (c) => c.fetch.timeoutMs, 5000],
+    LOTUS_UPLOAD_TIMEOUT: ['7', (c) => c.uploads.timeoutMs, 7000],
     LOTUS_SCRATCH_DIR: ['/ramdisk', (c) => c.scratchDir, '/ramdisk'],
     LOTUS_LOG_LEVEL: ['trace', (c) => c.logLevel, 'trace'],
     LOTUS_PYTHON: ['/usr/bin/python3.12', (c) => c.python, '/usr/bin/python3.12'],
@@ -133,7 +135,14 @@ describe('every setting', () => {
   });
 
   /** Settings that are nothing without others; see below. */
-  const TOGETHER = ['LOTUS_MODEL_PREDICTION'];
+  const TOGETHER = [
+    'LOTUS_MODEL_PREDICTION',
+    'BUCKET_ENDPOINT_URL',
+    'BUCKET_ACCESS_KEY_ID',
+    'BUCKET_SECRET_ACCESS_KEY',
+    'BUCKET_NAME',
+    'BUCKET_REGION',
+  ];
 
   /** Settings that are read somewhere else, and are listed so that they are known and described. */
   const ELSEWHERE = [
@@ -157,6 +166,68 @@ describe('every setting', () => {
       expect(schema.meta()?.description, name).toMatch(/\w/);
     }
   });
+});
+
+describe('the bucket', () => {
+  const SET = {
+    BUCKET_ENDPOINT_URL: 'https://s3.eu-west-1.amazonaws.com/',
+    BUCKET_ACCESS_KEY_ID: 'hunter-id',
+    BUCKET_SECRET_ACCESS_KEY: 'hunter-key\n', // of a file that a secret was mounted as
+  };
+
+  it('is there with its endpoint and its two keys, which show themselves nowhere', () => {
+    const { bucket } = read(SET).uploads;
+    expect(bucket).toMatchObject({
+      endpoint: 'https://s3.eu-west-1.amazonaws.com',
+      name: null,
+      region: 'eu-west-1',
+    });
+    expect(bucket?.accessKeyId.reveal()).toBe('hunter-id');
+    expect(bucket?.secretAccessKey.reveal()).toBe('hunter-key');
+    expect(JSON.stringify(read(SET))).not.toContain('hunter');
+  });
+
+  it('has the name and the region that it is given', () => {
+    const { bucket } = read({ ...SET, BUCKET_NAME: 'maps', BUCKET_REGION: 'auto' }).uploads;
+    expect(bucket).toMatchObject({ name: 'maps', region: 'auto' });
+  });
+
+  it.each(Object.keys(SET))('is refused without %s, which is named', (name) => {
+    const message = refusal({ ...SET, [name]: '' });
+    expect(message).toMatch(new RegExp(`^${name} not set: a bucket needs `));
+    expect(message).not.toContain('hunter');
+  });
+
+  it('is refused with one of the three, and the two others are named', () => {
+    expect(refusal({ BUCKET_SECRET_ACCESS_KEY: 'hunter-key' })).toMatch(
+      /^BUCKET_ENDPOINT_URL and BUCKET_ACCESS_KEY_ID not set: /,
+    );
+  });
+
+  it.each([
+    ['http://minio:9000', { names: ['minio'] }],
+    ['http://127.0.0.1:9000', { networks: ['127.0.0.1/32'] }],
+    ['http://[::1]:9000', { networks: ['::1/128'] }],
+  ])('may be anywhere, also at %s, and only that is opened', (endpoint, opened) => {
+    const { allow } = read({ ...SET, BUCKET_ENDPOINT_URL: endpoint }).uploads.bucket ?? {};
+    expect(allow).toEqual({ names: [], suffixes: [], networks: [], ...opened });
+  });
+
+  it.each(['minio:9000', 'ftp://minio', 'https://hunter:hunter@minio', 'https://minio/?hunter=1'])(
+    'is refused at %s',
+    (endpoint) => {
+      const message = refusal({ ...SET, BUCKET_ENDPOINT_URL: endpoint });
+      expect(message).toMatch(/^BUCKET_ENDPOINT_URL="/);
+      expect(message).not.toContain('hunter');
+    },
+  );
+
+  it.each([{ BUCKET_NAME: '../maps' }, { BUCKET_REGION: 'eu west' }])(
+    'is refused with %j',
+    (more) => {
+      expect(refusal({ ...SET, ...more })).toMatch(/must be the name of a/);
+    },
+  );
 });
 
 describe('the workspace', () => {
@@ -357,8 +428,15 @@ describe('LOTUS_FETCH_ALLOW', () => {
 });
 
 describe('a secret', () => {
+  /** Without which some secrets are refused. */
+  const WHOLE = {
+    BUCKET_ENDPOINT_URL: 'https://s3.example.com',
+    BUCKET_ACCESS_KEY_ID: 'id',
+    BUCKET_SECRET_ACCESS_KEY: 'key',
+  };
+
   it.each(SECRETS)('%s is nowhere in the configuration', (name) => {
-    expect(JSON.stringify(read({ [name]: 'hunter2' }))).not.toContain('hunter2');
+    expect(JSON.stringify(read({ ...WHOLE, [name]: 'hunter2' }))).not.toContain('hunter2');
   });
 
   it.each(SECRETS)('%s is not in what is said of another setting that is wrong', (name) => {

@@ -51,6 +51,7 @@ beforeAll(async () => {
   otherCommit = commits[1] ?? '';
   settings = {
     ...VARIABLES,
+    BUCKET_ENDPOINT_URL: 'https://s3.example.com', // without it the bucket's keys are refused
     // Whatever a program keeps at home, or leaves in the temporary folder, is looked at too.
     HOME: path.join(dir, 'kept', 'home'),
     TMPDIR: path.join(dir, 'kept', 'tmp'),

@@ -8,6 +8,8 @@ import { NOWHERE } from './programs.ts';
 const SECRETS = {
   LOTUS_API_KEY: 'planted-1',
   RUNPOD_AI_API_KEY: 'planted-2',
+  BUCKET_ENDPOINT_URL: 'https://planted-3.example.com',
+  BUCKET_ACCESS_KEY_ID: 'planted-3',
   BUCKET_SECRET_ACCESS_KEY: 'planted-3',
   AWS_SECRET_ACCESS_KEY: 'planted-4',
   PYTHONPATH: '/somebody/elses',
