@@ -37,6 +37,11 @@ export function jobRequestSchema(input: z.ZodType | undefined) {
       description:
         'Times in milliseconds: how long the job may run (default 600000), and how long it may exist, the queue included (default a day)',
     }),
+    s3Config: z.unknown().optional().meta({
+      type: 'object',
+      description:
+        "A bucket of the caller's own for what is not in the answer: `accessId`, `accessSecret`, `bucketName`, `endpointUrl`",
+    }),
   });
 }
 

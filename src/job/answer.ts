@@ -32,9 +32,16 @@ export interface Facts {
   warnings: string[];
 }
 
+/** Where a file is: on the volume, uploaded, or both. */
+type AnswerFile = Omit<Facts['files'][number], 'file_path'> & {
+  file_path: string | null;
+  url?: string;
+};
+
 /** A job's answer: the picture, and the facts. */
-export interface Answer extends Facts {
-  /** The PNG; null where the answer would be larger than it may be. */
+export interface Answer extends Omit<Facts, 'files'> {
+  files: AnswerFile[];
+  /** The PNG; null where it is uploaded, and where the answer would be larger than it may be. */
   image_base64: string | null;
   /** Null where it could not be saved. */
   file_path: string | null;
@@ -49,24 +56,32 @@ export interface Made {
   context: JobContext;
 }
 
-/** A job's answer, of which some files may not have been saved. */
+/** A job's answer, of which some files may not have been saved, and some are uploaded. */
 export function toAnswer(
   made: Made,
-  { saved, warnings, timings }: Saved & { timings: Record<string, number> },
+  { saved, urls, warnings, timings }: Placed & { timings: Record<string, number> },
 ): Answer {
   const png = made.files.find(({ format }) => format === 'png');
   if (!png) throw new Error('png is always made');
-  const facts = gatherFacts({ ...made, files: saved }, timings);
+  const files = made.files.filter((file) => saved.includes(file) || urls.has(file.format));
+  const facts = gatherFacts({ ...made, files }, timings);
   return {
-    image_base64: png.bytes.toString('base64'),
+    image_base64: urls.has('png') ? null : png.bytes.toString('base64'),
     file_path: saved.includes(png) ? png.path : null,
     ...facts,
+    files: facts.files.map(({ format, file_path, ...told }) => {
+      const url = urls.get(format);
+      const isSaved = saved.some((file) => file.format === format);
+      return { format, file_path: isSaved ? file_path : null, ...(url && { url }), ...told };
+    }),
     warnings: [...facts.warnings, ...warnings],
   };
 }
 
-interface Saved {
+interface Placed {
   saved: readonly OutputFile[];
+  /** Where those are that were uploaded. */
+  urls: ReadonlyMap<OutputFormat, string>;
   /** Why the others are not. */
   warnings: readonly string[];
 }

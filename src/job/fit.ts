@@ -10,7 +10,7 @@ import type { Answer } from './answer.ts';
  */
 export function fitAnswer(answer: Answer, maxBytes: number): Answer {
   const bytes = bytesOf(answer);
-  if (bytes <= maxBytes) return answer;
+  if (bytes <= maxBytes || answer.image_base64 === null) return answer;
   if (answer.file_path === null) {
     throw new LotusError(
       'internal',

@@ -14,11 +14,14 @@ import type { JobContext } from './context.ts';
 import { FORMATS, type OutputFile } from './formats.ts';
 import { type JobOptions, type OutputFormat, parseJobInput } from './schema.ts';
 import { Stopwatch } from './stopwatch.ts';
+import { NOT_UPLOADED, planUploads, type UploadsContext, uploadFiles } from './upload.ts';
 import { chooseView, type View } from './view.ts';
 
 /** A job as it came. */
 export interface JobRequest extends KeyBearer {
   readonly id: string;
+  /** A bucket of the caller's own. */
+  readonly s3Config?: unknown;
 }
 
 export interface Outcome {
@@ -27,7 +30,7 @@ export interface Outcome {
 }
 
 /** What a job runs in that a stranger has sent. */
-export interface ServeContext extends JobContext, AcquireContext {
+export interface ServeContext extends JobContext, AcquireContext, UploadsContext {
   /** The key that every job must bring; null: nobody gets in. */
   readonly apiKey: Secret | null;
   /** The files are saved here, as `<id>` and their format's suffix. */
@@ -45,16 +48,26 @@ export interface ServeContext extends JobContext, AcquireContext {
  */
 export async function runJob(job: JobRequest, context: ServeContext): Promise<Answer> {
   authorize(job, context.apiKey);
-  const { image, options } = parseJobInput(job.input);
+  const { image, uploadUrl, options } = parseJobInput(job.input);
   admitModel(options.model_id, context.modelName);
   const view = chooseView(context.prediction, options);
+  const plan = planUploads({ uploadUrl, s3Config: job.s3Config }, context);
   const clock = new Stopwatch();
   const bytes = await clock.time('acquire', acquireImage(image, context));
-  const stem = path.join(context.outputDir, fileStem(job.id));
+  const name = fileStem(job.id);
+  const stem = path.join(context.outputDir, name);
   const pathOf = (format: OutputFormat) => stem + FORMATS[format].suffix;
   const made = await makeFiles(bytes, { options, view, pathOf, context, clock });
   const { saved, warnings } = await clock.time('save', saveOrWarn(made.files, context));
-  return toAnswer(made, { saved, warnings, timings: clock.timings() });
+  const uploads = plan
+    ? await clock.time('upload', uploadFiles(made.files, name, plan, context))
+    : NOT_UPLOADED;
+  return toAnswer(made, {
+    saved,
+    urls: uploads.urls,
+    warnings: [...warnings, ...uploads.warnings],
+    timings: clock.timings(),
+  });
 }
 
 /**

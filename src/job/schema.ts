@@ -113,6 +113,10 @@ const jobInput = z.strictObject({
     .string()
     .nullish()
     .meta({ description: 'The image: JPEG, PNG or WebP, in base64 or as a data URL' }),
+  upload_url: z.string().nullish().meta({
+    description:
+      'Where the grey PNG is to be put instead of `image_base64`: an `https://` URL that takes a PUT, as storages presign them',
+  }),
   ...options,
 });
 
@@ -126,6 +130,8 @@ export type ImageSource = { readonly url: string } | { readonly base64: string }
 /** A job's input, checked; the key is no longer in it. */
 export interface JobInput {
   readonly image: ImageSource;
+  /** Where the picture is to be put; as it was sent. */
+  readonly uploadUrl: string | null;
   readonly options: JobOptions;
 }
 
@@ -144,8 +150,9 @@ export function parseJobOptions(value: unknown): JobOptions {
  * @throws LotusError `invalid_input`, naming every field that is wrong, and every unknown one; `no_image`.
  */
 export function parseJobInput(value: unknown): JobInput {
-  const { api_key: _, image_url, image_base64, ...rest } = parse(jobInputSchema, value);
-  return { image: imageSource(image_url ?? null, image_base64 ?? null), options: rest };
+  const { api_key: _, image_url, image_base64, upload_url, ...rest } = parse(jobInputSchema, value);
+  const image = imageSource(image_url ?? null, image_base64 ?? null);
+  return { image, uploadUrl: upload_url ?? null, options: rest };
 }
 
 function imageSource(url: string | null, base64: string | null): ImageSource {
@@ -173,7 +180,7 @@ function parse<T>(schema: z.ZodType<T>, value: unknown): T {
 const MAX_TOLD = 12;
 
 /** Fields whose values are not repeated: a URL may have a token in it. */
-const UNTOLD: ReadonlySet<string> = new Set(['image_url']);
+const UNTOLD: ReadonlySet<string> = new Set(['image_url', 'upload_url']);
 
 function describe(issue: z.core.$ZodIssue, input: unknown): string {
   if (issue.code === 'unrecognized_keys') {

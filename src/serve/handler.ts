@@ -5,8 +5,12 @@ import type { Log } from '../log.ts';
 import { type Handler, type Job, JobStopped } from '../runpod/handler.ts';
 
 interface HandlerOptions {
-  /** Runs a job; throws what the caller is to be told. */
-  run(job: Job, signal: AbortSignal): Promise<Answer>;
+  /**
+   * Runs a job; throws what the caller is to be told.
+   *
+   * @param maxAnswerBytes how many bytes of JSON the answer may have.
+   */
+  run(job: Job, signal: AbortSignal, maxAnswerBytes: number): Promise<Answer>;
   /** Gets one line a job. */
   log: Log;
 }
@@ -16,7 +20,7 @@ export function jobHandler({ run, log }: HandlerOptions): Handler {
   return async (job, { signal, maxOutputBytes }) => {
     const since = performance.now();
     try {
-      const answer = fitAnswer(await run(job, signal), maxOutputBytes);
+      const answer = fitAnswer(await run(job, signal, maxOutputBytes), maxOutputBytes);
       const level = answer.file_path === null ? 'error' : 'info'; // the volume is of no use
       log[level]({ ...subject(job), outcome: 'completed', ...facts(answer) }, 'job');
       return answer;
@@ -41,6 +45,8 @@ function subject({ id }: Job): { job: string } {
 /** Named one by one, so that nothing gets into the log because it is in an answer. */
 function facts(answer: Answer) {
   const { model_id, width, height, processing_width, processing_height, dtype, warnings } = answer;
+  const uploaded = answer.files.filter(({ url }) => url !== undefined).map(({ format }) => format);
+  const isLeftOut = answer.image_base64 === null && !uploaded.includes('png');
   return {
     model: model_id,
     size: `${width}x${height}`,
@@ -48,7 +54,8 @@ function facts(answer: Answer) {
     dtype,
     ...(answer.ensemble_size > 1 && { ensemble: answer.ensemble_size }),
     bytes: Object.fromEntries(answer.files.map(({ format, bytes }) => [format, bytes])),
-    ...(answer.image_base64 === null && { picture: 'left out' }),
+    ...(uploaded.length > 0 && { uploaded }),
+    ...(isLeftOut && { picture: 'left out' }),
     ...(warnings.length > 0 && { warnings }),
     ms: answer.timings_ms,
   };

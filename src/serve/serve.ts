@@ -54,10 +54,13 @@ const SAVES = { waitMs: 30_000, maxHanging: 2 };
 
 /** Jobs beside those in the model: one that is fetched and decoded, and one that is encoded and saved. */
 const AHEAD = 2;
+/** One that is uploaded, where that is the rule. */
+const UPLOADED = 1;
 
 /** How many jobs are worked on at the same time, with so many processes that run images. */
 export function concurrencyFor({ config }: Service, processes: number): number {
-  return config.concurrency ?? processes + AHEAD;
+  const beside = config.uploads.bucket === null ? AHEAD : AHEAD + UPLOADED;
+  return config.concurrency ?? processes + beside;
 }
 
 /** Whatever takes jobs. */
@@ -102,9 +105,13 @@ function handlerFor(model: Model, { config, log }: Service): Handler {
     prediction: config.model.prediction,
     apiKey: config.apiKey,
     fetch: config.fetch,
+    uploads: config.uploads,
     outputDir: path.join(config.workspace, OUTPUTS),
     makeOutputDir: () => outputFolder(config.workspace),
     saves: new Bounded(SAVES),
   };
-  return jobHandler({ run: (job, signal) => runJob(job, { ...context, signal }), log });
+  return jobHandler({
+    run: (job, signal, maxAnswerBytes) => runJob(job, { ...context, signal, maxAnswerBytes }),
+    log,
+  });
 }

@@ -1,3 +1,4 @@
+import type { AllowList } from '../net/allow.ts';
 import { type Bucket, objectUrl } from './bucket.ts';
 import { putUntilThere, type UploadContext } from './retry.ts';
 import { presignGet, signPut } from './sign.ts';
@@ -20,7 +21,7 @@ export type Uploaded = { readonly url: string } | { readonly problem: string };
  */
 export async function uploadToUrl(
   { bytes, contentType }: UploadFile,
-  { url, allow }: Pick<Bucket, 'allow'> & { url: string },
+  { url, allow }: { url: string; allow: AllowList },
   context: UploadContext,
 ): Promise<Uploaded> {
   const put = { url, bytes, headers: { 'content-type': contentType } };

@@ -67,9 +67,10 @@ async function rig(): Promise<{ handler: Handler; stage: Stage }> {
     saves: new Bounded({ waitMs: 60_000, maxHanging: 1 }),
     fetch: policyOf({ maxBytes: 200_000, timeoutMs: 1000 }),
     network: stage,
+    uploads: { bucket: null, timeoutMs: 1000 },
   };
-  const run: Parameters<typeof jobHandler>[0]['run'] = (job, signal) =>
-    runJob(job, { ...context, signal });
+  const run: Parameters<typeof jobHandler>[0]['run'] = (job, signal, maxAnswerBytes) =>
+    runJob(job, { ...context, signal, maxAnswerBytes });
   return { handler: jobHandler({ run, log }), stage };
 }
 

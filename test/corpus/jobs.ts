@@ -42,6 +42,22 @@ export const JOBS: readonly Case[] = [
     input: { image_url: { href: 'https://example.com/' } },
     code: 'invalid_input',
   },
+  wrong('an upload_url that is a list', { upload_url: ['https://example.com/'] }),
+  {
+    name: 'an upload_url that leads inside',
+    input: { ...GOOD, upload_url: 'https://0x7f.1/a.png' },
+    code: 'fetch_refused',
+  },
+  {
+    name: 'an upload_url that anybody could read',
+    input: { ...GOOD, upload_url: 'http://images.example.com/a.png' },
+    code: 'fetch_refused',
+  },
+  {
+    name: 'an upload_url that is empty',
+    input: { ...GOOD, upload_url: '' },
+    code: 'fetch_refused',
+  },
   { name: 'the image under another name', input: { image: PHOTO_BASE64 }, code: 'invalid_input' },
   { name: 'the image in capitals', input: { IMAGE_BASE64: PHOTO_BASE64 }, code: 'invalid_input' },
   {
@@ -149,6 +165,7 @@ export const JOBS: readonly Case[] = [
   },
   fine('an image alone', {}),
   fine('an address that is null', { image_url: null }),
+  fine('an upload_url that is null', { upload_url: null }),
   fine('the model by its name', { model_id: 'sample' }),
   fine('minus zero for a seed', json('{"seed":-0}')),
   fine('an integer in another notation', json('{"seed":1e3,"timestep":9.99e2}')),

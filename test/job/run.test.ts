@@ -49,7 +49,7 @@ function run(
   } = {},
 ) {
   const input = { api_key: 'key', image_base64: photo, processing_res: 128, ...options };
-  const { fetch } = readConfig({});
+  const { fetch, uploads } = readConfig({});
   const context = {
     apiKey: new Secret('key'),
     model,
@@ -59,12 +59,14 @@ function run(
     makeOutputDir,
     saves: new Bounded({ waitMs, maxHanging: 1 }),
     fetch,
+    uploads,
+    maxAnswerBytes: 20_000_000,
     signal,
   };
   return runJob({ id, input }, context);
 }
 
-const floats = async (file: string | undefined) => {
+const floats = async (file: string | null | undefined) => {
   const bytes = await readFile(file ?? '');
   const start = 10 + bytes.readUInt16LE(8);
   return new Float32Array(

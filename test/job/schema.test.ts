@@ -187,13 +187,13 @@ describe('parseJobOptions', () => {
 
 describe('parseJobInput', () => {
   it('gives the image as it came, and the defaults', () => {
-    const input = { image: { base64: 'AAAA' }, options: DEFAULTS };
+    const input = { image: { base64: 'AAAA' }, uploadUrl: null, options: DEFAULTS };
     expect(parseJobInput({ image_base64: 'AAAA' })).toEqual(input);
     expect(parseJobInput({ image_base64: 'AAAA', image_url: null })).toEqual(input);
   });
 
   it('gives the address as it came, and the defaults', () => {
-    const input = { image: { url: 'not looked at here' }, options: DEFAULTS };
+    const input = { image: { url: 'not looked at here' }, uploadUrl: null, options: DEFAULTS };
     expect(parseJobInput({ image_url: 'not looked at here' })).toEqual(input);
     expect(parseJobInput({ image_url: 'not looked at here', image_base64: null })).toEqual(input);
   });
@@ -202,8 +202,15 @@ describe('parseJobInput', () => {
     const options = { seed: 3, disparity: false, output_formats: ['npy'], processing_res: 512 };
     expect(parseJobInput({ image_base64: 'AAAA', ...options })).toEqual({
       image: { base64: 'AAAA' },
+      uploadUrl: null,
       options: parseJobOptions(options),
     });
+  });
+
+  it('gives the address that the picture is to be put to as it came', () => {
+    const input = { image_base64: 'AAAA', upload_url: 'not looked at here' };
+    expect(parseJobInput(input).uploadUrl).toBe('not looked at here');
+    expect(parseJobInput({ ...input, upload_url: null }).uploadUrl).toBe(null);
   });
 
   it('gives no key on', () => {
@@ -245,12 +252,15 @@ describe('parseJobInput', () => {
     expect(message).toContain('expected string');
   });
 
-  it('refuses an address that is no text, and does not repeat it', () => {
-    const message = refusal(parseJobInput, { image_url: ['https://example.com/?hunter2'] });
-    expect(message).toContain('image_url: ');
-    expect(message).toContain('got object');
-    expect(message).not.toContain('hunter2');
-  });
+  it.each(['image_url', 'upload_url'])(
+    'refuses an %s that is no text, and does not repeat it',
+    (name) => {
+      const message = refusal(parseJobInput, { [name]: ['https://example.com/?hunter2'] });
+      expect(message).toContain(`${name}: `);
+      expect(message).toContain('got object');
+      expect(message).not.toContain('hunter2');
+    },
+  );
 
   it('does not repeat an image that is under a wrong name', () => {
     const message = refusal(parseJobInput, { image: 'A'.repeat(5000) });

@@ -31,6 +31,7 @@ it('secrets are in no log, no result, no file, and not in the Python process', a
     LOTUS_LOG_LEVEL: 'trace',
     LOTUS_SCRATCH_DIR: scratch,
     LOTUS_FETCH_ALLOW: '127.0.0.1',
+    BUCKET_ENDPOINT_URL: images, // it takes nothing
   });
   const input = await goodInput();
   const { image_base64: _, ...rest } = input;
@@ -49,28 +50,44 @@ it('secrets are in no log, no result, no file, and not in the Python process', a
     'wrong-key': { ...input, api_key: 'planted-by-a-caller' },
     'key-of-a-kind': { ...input, api_key: [API_KEY] },
     typo: { ...input, apikey: 'planted-by-a-caller' },
+    'not-taken': { ...input, upload_url: `${images}/missing?token=${URL_TOKEN}` },
+    'not-stored': { ...input, output_formats: ['npy'] },
+    'not-theirs': { ...input, output_formats: ['npy'] },
+    'put-inside': { ...input, upload_url: `https://10.0.0.1/a.png?token=${URL_TOKEN}` },
   };
-  platform.queue(...Object.entries(jobs).map(([id, job]) => ({ id, input: job })));
+  const s3Config = {
+    accessId: 'planted-by-a-caller',
+    accessSecret: 'planted-by-a-caller',
+    bucketName: 'maps',
+    endpointUrl: images,
+  };
+  const queued = Object.entries(jobs).map(([id, job]) => ({ id, input: job }));
+  platform.queue(...queued.map((job) => (job.id === 'not-theirs' ? { ...job, s3Config } : job)));
   const outcomes = await results(...Object.keys(jobs));
   expect(outcomes.slice(0, 2)).toMatchObject([
     { output: { width: 640 } },
     { output: { width: 640 } },
   ]);
+  const uploads = outcomes.slice(10, 13).map((outcome) => outcome?.output);
+  const told = {
+    warnings: [expect.stringMatching(/ is not uploaded: .* 127\.0\.0\.1:\d+ answered/)],
+  };
+  expect(uploads).toMatchObject([told, told, told]);
   expect(foundIn(JSON.stringify(outcomes))).toEqual([]);
 
   const [python = 0] = await pythonsOf(child.pid);
   for (const file of ['environ', 'cmdline']) {
-    const told = await readFile(`/proc/${python}/${file}`, 'utf8');
-    expect(told).toContain(file === 'environ' ? 'PYTHONPATH' : 'lotus_worker');
-    expect(foundIn(told)).toEqual([]);
+    const seen = await readFile(`/proc/${python}/${file}`, 'utf8');
+    expect(seen).toContain(file === 'environ' ? 'PYTHONPATH' : 'lotus_worker');
+    expect(foundIn(seen)).toEqual([]);
   }
   const files = await Promise.all(
     (await filesOf(outcomes)).map((file) => readFile(file, 'latin1')),
   );
-  expect(files).toHaveLength(2);
+  expect(files).toHaveLength(7);
   expect(files.flatMap(foundIn)).toEqual([]);
   const { stderr, stdout, lines } = await end();
-  expect(lines.filter(({ msg }) => msg === 'job')).toHaveLength(10);
+  expect(lines.filter(({ msg }) => msg === 'job')).toHaveLength(14);
   expect(foundIn(stderr + stdout)).toEqual([]);
   expect(await readdir(scratch)).toEqual([]);
   const sent = platform.requests.map(({ path: where, query, body }) => `${where} ${query} ${body}`);

@@ -47,6 +47,21 @@ describe('a result that was kept', () => {
     expect(JSON.stringify(await outputsOf(owed))).toBe(JSON.stringify([answer]));
   });
 
+  it('is given back to the byte with where its files were uploaded to', async () => {
+    const { workspace, outputs } = await workspaceOfTest();
+    const saved = await savedAnswer(outputs, 'job-1');
+    const { file_path } = saved;
+    const url = 'https://store.example.com/maps/job-1/job-1.png?X-Amz-Signature=abc&b=c%2Fd';
+    const uploaded = { ...saved, image_base64: null, files: [{ format: 'png', file_path, url }] };
+    const inPart = { ...saved, files: [{ format: 'npy', file_path: null, url }] };
+    await spoolIn(workspace).keep({ jobId: 'job-1', output: uploaded });
+    await spoolIn(workspace).keep({ jobId: 'job-2', output: inPart });
+    const outputsThen = await outputsOf(await spoolIn(workspace).owed());
+    expect(outputsThen.map((output) => JSON.stringify(output)).toSorted()).toEqual(
+      [uploaded, inPart].map((output) => JSON.stringify(output)).toSorted(),
+    );
+  });
+
   it('is a small record without the picture, and without anything that is secret', async () => {
     const { workspace, outputs, spool } = await workspaceOfTest();
     const answer = await savedAnswer(outputs, 'a', Buffer.alloc(300_000, 7));
