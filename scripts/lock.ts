@@ -1,6 +1,6 @@
 /**
- * `npm run lock [-- --upgrade]`: writes `python/requirements/*.lock` from their `.in` files, every package with
- * its hashes, for every platform. Without --upgrade the versions that are locked already stay.
+ * `npm run lock [-- --upgrade]`: writes `python/requirements/*.lock` and those of tests from their `.in` files, every
+ * package with its hashes, for every platform. Without --upgrade the versions that are locked already stay.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -19,6 +19,7 @@ const LOCKS = [
   { name: 'dev', constraints: ['--constraints', 'runtime.lock'] },
   { name: 'tool-uv', constraints: [] },
   { name: 'tool-node', constraints: [] },
+  { name: path.join('..', '..', 'test', 'fixtures', 's3', 'server'), constraints: [] },
 ];
 
 /** What only torch's CUDA build depends on. */

@@ -4,7 +4,7 @@ import { messageOf } from '../errors.ts';
 import { stepsOf } from '../provision/provision.ts';
 import type { Made, Step } from '../provision/step.ts';
 import { STEP_NAMES } from '../provision/steps.ts';
-import { examineEnvironment } from './environment.ts';
+import { examineEnvironment, examineUploads } from './environment.ts';
 import { type Finding, fault, note, ok } from './finding.ts';
 import { examineGpu } from './gpu.ts';
 import { examineLimits } from './limits.ts';
@@ -58,7 +58,7 @@ export async function examine(
     },
     { title: 'GPU', findings: await examineGpu(config, env, made, { signal }) },
     { title: 'Limits', findings: await look('limits', examineLimits(config)) },
-    { title: 'Environment', findings: examineEnvironment(env) },
+    { title: 'Environment', findings: [...examineEnvironment(env), examineUploads(config)] },
   ];
   return { checkups, hangs };
 }

@@ -1,4 +1,4 @@
-import type { Environment } from '../config.ts';
+import type { Config, Environment } from '../config.ts';
 import { withoutCredentials } from '../errors.ts';
 import { SECRETS, settings } from '../settings.ts';
 import { type Finding, note, ok } from './finding.ts';
@@ -17,4 +17,12 @@ export function examineEnvironment(env: Environment): Finding[] {
     .filter((name) => OURS.test(name) && !known.has(name))
     .map((name) => note(name, 'is no setting', 'docs/settings.md lists them'));
   return [...set, ...secrets, ...unknown];
+}
+
+/** Whether there is a bucket; it is not asked whether it takes anything. */
+export function examineUploads({ uploads: { bucket } }: Pick<Config, 'uploads'>): Finding {
+  if (bucket === null) return ok('uploads', 'no bucket: files stay on the volume');
+  const { endpoint, name, region } = bucket;
+  const where = `${endpoint}, ${name ?? "by the month, as in RunPod's SDK"}, region ${region}`;
+  return ok('uploads', `what is not in an answer goes to the bucket at ${where}`);
 }

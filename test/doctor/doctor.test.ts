@@ -18,6 +18,7 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { readConfig } from '../../src/config.ts';
 import type { Checkup } from '../../src/doctor/doctor.ts';
+import { examineUploads } from '../../src/doctor/environment.ts';
 import { examineGpu } from '../../src/doctor/gpu.ts';
 import { hasNvidiaGpu } from '../../src/provision/flash-attn.ts';
 import { start } from '../cli/cli.ts';
@@ -227,6 +228,29 @@ describe('doctor, of a workspace', () => {
     const { of } = await examine({ WORKSPACE: path.join(full, 'Lotus') }, disk);
     expect(of.writing).toMatch(/^note: it is full: \d MB free/);
     expect(of.venv).toContain('but not here: it is full');
+  });
+});
+
+describe('doctor, of the bucket', () => {
+  const uploadsIn = (env: Record<string, string>) => {
+    const { state, what } = examineUploads(readConfig(env));
+    return `${state}: ${what}`;
+  };
+
+  it('says where files go, and no key', () => {
+    const env = {
+      BUCKET_ENDPOINT_URL: 'https://s3.eu-west-1.amazonaws.com',
+      BUCKET_ACCESS_KEY_ID: 'planted',
+      BUCKET_SECRET_ACCESS_KEY: 'planted',
+      BUCKET_NAME: 'maps',
+    };
+    expect(uploadsIn(env)).toBe(
+      'ok: what is not in an answer goes to the bucket at https://s3.eu-west-1.amazonaws.com, maps, region eu-west-1',
+    );
+  });
+
+  it('says that there is none', () => {
+    expect(uploadsIn({})).toBe('ok: no bucket: files stay on the volume');
   });
 });
 

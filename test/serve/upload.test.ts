@@ -110,6 +110,38 @@ it('a worker with a bucket uploads what is not in its answers, and says where al
   expect(line).toMatchObject({ outcome: 'completed', uploaded: ['png', 'npy'] });
 });
 
+it('a worker whose bucket is down answers all the same, and says what stays on the volume', async () => {
+  const { platform, results, end } = await startWorker({
+    BUCKET_ENDPOINT_URL: 'http://127.0.0.1:1',
+    BUCKET_ACCESS_KEY_ID: 'planted-id',
+    BUCKET_SECRET_ACCESS_KEY: 'planted-key',
+    LOTUS_RUN_LIMIT: '4096', // no picture fits
+  });
+  platform.queue({ id: 'down', input: await goodInput({ output_formats: ['npy'] }) });
+  const [outcome] = await results('down');
+  const answer = outcome?.output as Answer;
+  const why =
+    /^(png|npy) is not uploaded: the bucket at 127\.0\.0\.1:1 cannot be reached: .*, 5 times\.$/;
+  expect(answer).toMatchObject({
+    image_base64: null,
+    warnings: [
+      expect.stringMatching(why),
+      expect.stringMatching(why),
+      expect.stringMatching(/^image_base64 is null: .* The picture is in file_path/),
+    ],
+  });
+  expect(answer.files.map(({ format, url }) => [format, url])).toEqual([
+    ['png', undefined],
+    ['npy', undefined],
+  ]);
+  for (const { file_path, bytes } of answer.files) {
+    expect((await readFile(file_path)).length).toBe(bytes);
+  }
+  const { exitCode, stderr } = await end();
+  expect(exitCode).toBe(0);
+  expect(stderr).not.toContain('planted');
+});
+
 function fileOf(answer: Answer | undefined, wanted: string) {
   return answer?.files.find(({ format }) => format === wanted);
 }

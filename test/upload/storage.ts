@@ -5,8 +5,7 @@ import { execa } from 'execa';
 import { readConfig } from '../../src/config.ts';
 import { uvEnvironment } from '../../src/provision/uv.ts';
 
-/** moto's server with its boto3, from their registry. */
-const PACKAGES = 'moto[s3,server]==5.2.5';
+const FIXTURES = path.join(import.meta.dirname, '..', 'fixtures', 's3');
 
 /** A storage that is S3's, and a way to look into it that is not ours. */
 export interface Storage {
@@ -28,8 +27,9 @@ export async function startStorage(): Promise<Storage> {
   const config = readConfig(process.env);
   const [bootstrapped = 'uv'] = globSync(path.join(config.workspace, 'tools', 'uv-*', 'bin', 'uv'));
   const python = path.join(config.workspace, 'venv', 'bin', 'python');
-  const script = path.join(import.meta.dirname, '..', 'fixtures', 's3', 'server.py');
-  const made = ['--isolated', '--no-project', '--python', python, '--with', PACKAGES];
+  const script = path.join(FIXTURES, 'server.py');
+  const packages = ['--with-requirements', path.join(FIXTURES, 'server.lock')];
+  const made = ['--isolated', '--no-project', '--python', python, ...packages];
   const child = execa(config.uv ?? bootstrapped, ['run', ...made, 'python', script], {
     env: uvEnvironment(config),
     stdin: 'pipe',
