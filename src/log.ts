@@ -1,4 +1,5 @@
 import { type DestinationStream, pino } from 'pino';
+import { allowsColour } from './colour.ts';
 import { withoutSecrets } from './secrets.ts';
 
 export type Log = pino.Logger;
@@ -14,7 +15,7 @@ export async function createLog(level: string): Promise<Log> {
       destination: 2,
       sync: true,
       ignore: 'pid,hostname',
-      colorize: !process.env.NO_COLOR,
+      colorize: allowsColour(process.env),
     });
     return pino({ level }, clean(stream));
   }

@@ -1,3 +1,4 @@
+import { allowsColour } from '../colour.ts';
 import type { Environment } from '../config.ts';
 
 /**
@@ -9,6 +10,9 @@ export class Terminal {
 
   /** Whether a person is looking. */
   readonly isInteractive = process.stderr.isTTY;
+
+  /** A dumb terminal cannot be drawn over. */
+  readonly #draws = process.stderr.isTTY && process.env.TERM !== 'dumb';
 
   /** A line of results, on standard output. */
   result(line: string): void {
@@ -22,7 +26,7 @@ export class Terminal {
 
   /** Draw the status line, on a terminal; an empty one removes it. */
   status(text: string): void {
-    if (!process.stderr.isTTY || text === this.#status) return;
+    if (!this.#draws || text === this.#status) return;
     this.#status = text;
     this.#draw();
   }
@@ -39,19 +43,18 @@ export class Terminal {
   }
 
   #draw(): void {
-    // One column less than there is: a full line would wrap and could not be drawn over.
-    const room = (process.stderr.columns ?? 80) - 1;
+    // One column less than there is: a full line would wrap and could not be drawn over. 0: the terminal does not say.
+    const room = (process.stderr.columns || 80) - 1;
     process.stderr.write(`\r\x1b[K${this.#status.slice(0, room)}`);
   }
 }
 
 /**
- * Whether there is a terminal that says it has 24-bit colours, and its owner wants any: see https://no-color.org.
- * Node.js's own `hasColors` guesses where none of that is said.
+ * Whether there is a terminal that says it has 24-bit colours, and its owner wants any. Node.js's own `hasColors`
+ * guesses where none of that is said.
  */
 export function hasTrueColour(isTty: boolean, env: Environment): boolean {
-  const { COLORTERM = '', NO_COLOR, TERM } = env;
-  return isTty && !NO_COLOR && TERM !== 'dumb' && ['truecolor', '24bit'].includes(COLORTERM);
+  return isTty && allowsColour(env) && ['truecolor', '24bit'].includes(env.COLORTERM ?? '');
 }
 
 /** How much of it is done, in 20 columns: `[######--------------]`. */

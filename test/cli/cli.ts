@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { execa } from 'execa';
+import { execa, execaSync } from 'execa';
 import { onTestFinished } from 'vitest';
 import { APP_ROOT } from '../../src/app.ts';
 
@@ -10,6 +10,10 @@ const MAIN = path.join(APP_ROOT, 'src', 'cli', 'main.ts');
 
 /** The sample images, which are a JPEG, a WebP and two PNGs. */
 export const IMAGES = path.join(APP_ROOT, 'test', 'fixtures', 'images');
+
+/** `script`, of util-linux, runs a command on a terminal of its own. */
+export const hasTerminal = !execaSync('script', ['-qec', 'true', '/dev/null'], { reject: false })
+  .failed;
 
 /** A folder of the test's own. */
 export async function temporaryFolder(): Promise<string> {
@@ -31,12 +35,20 @@ export function start(
   env: Record<string, string> = {},
   cwd = os.tmpdir(),
 ) {
+  return execa(process.execPath, [MAIN, ...args], { ...options(env, cwd), stdin: 'ignore' });
+}
+
+/** The same, as part of a pipe: bytes go in by standard input, and bytes come out. */
+export function filter(args: readonly string[], input: Uint8Array, cwd = os.tmpdir()) {
   return execa(process.execPath, [MAIN, ...args], {
-    cwd,
-    reject: false,
-    stdin: 'ignore',
-    env: { LOTUS_SAMPLE: '1', NO_COLOR: '1', ...env },
+    ...options({}, cwd),
+    input,
+    encoding: 'buffer',
   });
+}
+
+function options(env: Record<string, string>, cwd: string) {
+  return { cwd, reject: false, env: { LOTUS_SAMPLE: '1', NO_COLOR: '1', ...env } } as const;
 }
 
 /** The rows of `--json`. */
