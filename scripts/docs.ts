@@ -6,6 +6,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
+import { buildProgram } from '../src/cli/program.ts';
 import { ERROR_STATUS } from '../src/errors.ts';
 import { API_ERRORS } from '../src/http/errors.ts';
 import { jobAnswerSchema, jobRequestSchema } from '../src/http/schemas.ts';
@@ -26,8 +27,9 @@ export async function renderDocs(): Promise<{ file: string; now: string; wanted:
     answer: fieldTable(jobAnswerSchema),
     refusals: codeTable(API_ERRORS),
     limits: limitTable(),
+    flags: flagTable('infer'),
   };
-  const files = ['settings.md', 'job.md', 'operations.md', 'api.md'].map((name) =>
+  const files = ['settings.md', 'job.md', 'operations.md', 'api.md', 'cli.md'].map((name) =>
     path.join(DOCS, name),
   );
   return await Promise.all(
@@ -124,6 +126,19 @@ function limitTable(): string {
     ([name, value]) => `| \`${name}\` | ${value} | ${LIMIT_MEANINGS[name as keyof ApiLimits]} |`,
   );
   return `| limit | default | meaning |\n|---|---|---|\n${rows.join('\n')}\n`;
+}
+
+/** A command's flags, as its help has them. */
+function flagTable(name: string): string {
+  const command = buildProgram(() => {}).commands.find((one) => one.name() === name);
+  if (command === undefined) throw new Error(`there is no command called ${name}`);
+  const help = command.createHelp();
+  const options = help.visibleOptions(command).filter(({ long }) => long !== '--help');
+  const rows = options.map((option) => {
+    const meaning = help.optionDescription(option).replaceAll(/<[\w<>/.]+\w/g, '`$&`');
+    return `| \`${help.optionTerm(option)}\` | ${meaning} |`;
+  });
+  return `| flag | meaning |\n|---|---|\n${rows.join('\n')}\n`;
 }
 
 interface Property {

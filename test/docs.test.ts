@@ -10,8 +10,8 @@ describe('the tables in the docs', () => {
   it('are where a reader looks for them', () => {
     const text = documents.map(({ now }) => now).join('\n');
     expect(
-      text.match(/<!-- begin (settings|job|errors|request|answer|refusals|limits) -->/g),
-    ).toHaveLength(7);
+      text.match(/<!-- begin (settings|job|errors|request|answer|refusals|limits|flags) -->/g),
+    ).toHaveLength(8);
   });
 
   it.each(documents.map(({ file, now, wanted }) => [path.basename(file), now, wanted]))(

@@ -1,62 +1,22 @@
-import { mkdir, realpath } from 'node:fs/promises';
 import path from 'node:path';
-import {
-  asLotusError,
-  cancelled,
-  isCancelled,
-  LotusError,
-  messageOf,
-  UsageError,
-} from '../errors.ts';
-import type { Facts } from '../job/answer.ts';
-import { FORMATS } from '../job/formats.ts';
-import { inferImage } from '../job/run.ts';
-import { type JobOptions, jobOptionsSchema, parseJobOptions } from '../job/schema.ts';
-import { chooseView } from '../job/view.ts';
-import { OutputNames } from '../storage/names.ts';
+import { isCancelled, LotusError, UsageError } from '../errors.ts';
+import { MAX_ROWS } from '../image/contact-sheet.ts';
+import type { JobOptions, OutputFormat } from '../job/schema.ts';
 import type { Model } from '../worker/model.ts';
-import { mapAhead, untilAborted } from './ahead.ts';
-import { findImages, type Input, readInput } from './inputs.ts';
-import {
-  interruptSignal,
-  openSession,
-  type Session,
-  type SettingFlags,
-  startModel,
-} from './session.ts';
+import { type Destination, type Done, failedRow, inferAll, type Row, skippedRow } from './batch.ts';
+import { type InferFlags, readOptions, readTarget, SHEET_NAME } from './infer-options.ts';
+import { findImages } from './inputs.ts';
+import type { How } from './ledger.ts';
+import { identifyModel } from './model-identity.ts';
+import { findDone, intoFolder, openOutputFolder } from './output-folder.ts';
+import { planOutputs, type Task } from './plan.ts';
+import { interruptSignal, openSession, type Session, startModel } from './session.ts';
+import { placeSheet, saveSheet } from './sheet.ts';
+import { intoStandardOutput } from './standard-output.ts';
 import { Terminal } from './terminal.ts';
 
-const JOB_FIELDS = Object.keys(jobOptionsSchema.shape);
-/** The one that is not called as its field. */
-const FLAGS: Readonly<Record<string, string>> = { output_formats: '--format' };
-const flagOf = (field: string) => `--${field.replaceAll('_', '-')}`;
-
-export interface InferFlags extends SettingFlags {
-  output: string;
-  json?: boolean;
-  processingRes?: number;
-  outputProcessingRes?: boolean;
-  resampleMethod?: string;
-  upsampleMethod?: string;
-  timestep?: number;
-  disparity?: boolean;
-  seed?: number;
-  ensembleSize?: number;
-  normalize?: string;
-  format?: string[];
-  colormap?: string;
-}
-
-/** What became of one input; a line of `--json`. */
-export type Row =
-  | ({ input: string; ok: true; outputs: string[] } & Facts)
-  | { input: string; ok: false; outputs: []; error: string; code: string; status: number };
-
-/** Images beside those in the model: the one whose row comes next, and one that is read and decoded. */
-const AHEAD = 1;
-
 /**
- * `lotus-worker infer`: a map for each image.
+ * `lotus-worker infer`: a map for each image that has none yet.
  *
  * @param onRow gets what became of each input, too.
  * @returns the exit code: 0 all well, 1 some failed.
@@ -65,163 +25,121 @@ const AHEAD = 1;
 export async function infer(
   paths: readonly string[],
   flags: InferFlags,
-  onRow?: (row: Row) => void,
+  onRow: (row: Row) => void = () => {},
 ): Promise<number> {
   const options = readOptions(flags);
+  const target = readTarget(paths, flags);
   const session = await openSession(flags, new Terminal());
-  orUsageError(() => chooseView(session.config.model.prediction, options));
-  const output = await realOutput(flags.output);
-  const inputs = await findImages(paths, output);
+  const work =
+    target.to === 'folder'
+      ? await forFolder(target.dir, paths, options, flags, session)
+      : await forStandardOutput(target.format, paths, options);
+  const { tasks, destination, sheet } = work;
+  const shown: Row[] = [];
   const signal = interruptSignal();
-  const tellAll = (error: unknown): never => {
-    if (flags.json && error instanceof LotusError && !isCancelled(error)) {
-      const rows = inputs.map((input) =>
-        failedRow(input.file, 'error' in input ? input.error : error),
-      );
-      for (const row of rows) session.terminal.result(JSON.stringify(row));
-    }
-    throw error;
-  };
-  // Nothing to read is no reason to load a model.
-  const maxProcesses = inputs.filter((input) => !('error' in input)).length;
-  const model =
-    maxProcesses > 0 ? await startModel(session, signal, { maxProcesses }).catch(tellAll) : null;
+  const model = await startFor(work, session, flags, signal);
+  let code: number;
   try {
-    return await inferAll({ inputs, output, options, flags, onRow, session, model, signal });
+    const see = (row: Row) => {
+      if (row.ok && shown.length < MAX_ROWS) shown.push(row);
+      onRow(row);
+    };
+    code = await inferAll({
+      tasks,
+      destination,
+      options,
+      json: flags.json === true,
+      onRow: see,
+      session,
+      model,
+      signal,
+    });
   } finally {
     await model?.stop();
   }
-}
-
-interface Batch {
-  inputs: readonly Input[];
-  /** Where the outputs go, as it really is. */
-  output: string;
-  options: JobOptions;
-  flags: InferFlags;
-  onRow: ((row: Row) => void) | undefined;
-  session: Session;
-  model: Model | null;
-  signal: AbortSignal;
-}
-
-async function inferAll(batch: Batch): Promise<number> {
-  const { inputs, session, signal } = batch;
-  const { terminal } = session;
-  const since = performance.now();
-  const names = new OutputNames(batch.output, await realPaths(inputs));
-  let done = 0;
-  let failed = 0;
-  terminal.progress(0, inputs.length, '');
-  const wanted = untilAborted(inputs, signal);
-  const ahead = (batch.model?.up ?? 1) + AHEAD;
-  for await (const row of mapAhead(wanted, ahead, (input) => inferOne(input, names, batch))) {
-    if (!row.ok && row.code === 'cancelled') continue;
-    done += 1;
-    if (!row.ok) failed += 1;
-    show(row, batch);
-    batch.onRow?.(row);
-    terminal.progress(done, inputs.length, row.input);
+  if (sheet !== null && shown.length > 0) {
+    await saveSheet(sheet, shown);
+    session.terminal.note(`The contact sheet is ${destination.shown(sheet)}`);
   }
-  terminal.status('');
-  const seconds = ((performance.now() - since) / 1000).toFixed(1);
-  const rest = signal.aborted ? `, ${inputs.length - done} interrupted` : '';
-  terminal.note(`${done - failed} done, ${failed} failed${rest} in ${seconds} s`);
-  if (signal.aborted) throw cancelled();
-  return failed === 0 ? 0 : 1;
+  return code;
 }
 
-async function inferOne(input: Input, names: OutputNames, batch: Batch): Promise<Row> {
-  const { options, session, model, signal } = batch;
-  const { config, log } = session;
-  try {
-    if ('error' in input) throw input.error;
-    if (model === null) throw new Error('there is a file, and no model was loaded');
-    const suffixes = options.output_formats.map((format) => FORMATS[format].suffix);
-    const paths = names.reserve(input.file, suffixes);
-    const { files, facts } = await inferImage(
-      await readInput(input.file),
-      options,
-      (format) => paths[options.output_formats.indexOf(format)] ?? '',
-      { model, modelName: config.model.name, prediction: config.model.prediction, signal },
-    );
-    // As --output was given, and not as it really is.
-    const outputs = files.map((file) => path.join(batch.flags.output, path.basename(file.path)));
-    return { input: input.file, ok: true, outputs, ...facts };
-  } catch (error) {
-    const failure = asLotusError(error);
-    const { message, code, status, cause } = failure;
-    if (status >= 500) log.error({ input: input.file, code, err: cause }, message);
-    return failedRow(input.file, failure);
-  }
+/** What there is to do. */
+interface Work {
+  tasks: (Task | Done)[];
+  destination: Destination;
+  /** Where the contact sheet goes. */
+  sheet: string | null;
 }
 
-function failedRow(input: string, { message, code, status }: LotusError): Row {
-  return { input, ok: false, outputs: [], error: message, code, status };
-}
-
-function show(row: Row, { flags, session: { terminal } }: Batch): void {
-  if (flags.json) {
-    terminal.result(JSON.stringify(row));
-  } else if (row.ok) {
-    const { total = 0, wait = 0 } = row.timings_ms;
-    const seconds = ((total - wait) / 1000).toFixed(1);
-    const what = `${row.width}x${row.height}, ${seconds} s`;
-    terminal.result(`${row.input} -> ${row.outputs.join(', ')}  (${what})`);
-    for (const warning of row.warnings) terminal.note(`${row.input}: ${warning}`);
-  } else {
-    terminal.note(`${row.input}: ${row.error} [${row.code}]`);
-  }
-}
-
-/** The job's options from the flags, which bear the same names. */
-function readOptions(flags: InferFlags): JobOptions {
-  const given = {
-    timestep: flags.timestep,
-    processing_res: flags.processingRes,
-    output_processing_res: flags.outputProcessingRes,
-    resample_method: flags.resampleMethod,
-    upsample_method: flags.upsampleMethod,
-    disparity: flags.disparity,
-    seed: flags.seed,
-    ensemble_size: flags.ensembleSize,
-    normalize: flags.normalize,
-    colormap: flags.colormap,
-    output_formats: flags.format,
+async function forFolder(
+  dir: string,
+  paths: readonly string[],
+  options: JobOptions,
+  flags: InferFlags,
+  { config, env }: Session,
+): Promise<Work> {
+  const folder = await openOutputFolder(dir);
+  const { real: output, ledger } = folder;
+  const reserved = [path.join(output, SHEET_NAME)];
+  const name = flags.contactSheet;
+  if (typeof name === 'string') reserved.push(path.join(output, name));
+  const inputs = await findImages(paths, output);
+  const tasks = await planOutputs(inputs, options.output_formats, { output, ledger, reserved });
+  const sheet = name === undefined ? null : await placeSheet(name, folder, tasks);
+  let known: How | null = null;
+  // Once more when the model runs: it may have been downloaded for it.
+  const how = async () => {
+    const model = known ? null : await identifyModel(config, env);
+    if (model) known = { options, model };
+    return known;
   };
-  return orUsageError(() => parseJobOptions(given));
+  const isKnown = flags.force ? null : await how();
+  return {
+    tasks: isKnown ? await findDone(tasks, folder, isKnown) : tasks,
+    destination: intoFolder(folder, how),
+    sheet,
+  };
 }
 
-/** What is wrong with a job's fields, in the words of the flags. */
-function orUsageError<T>(read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    if (!(error instanceof LotusError)) throw error;
-    const message = JOB_FIELDS.reduce(
-      (text, field) => text.replaceAll(`${field}:`, `${FLAGS[field] ?? flagOf(field)}:`),
-      error.message,
+async function forStandardOutput(
+  format: OutputFormat,
+  paths: readonly string[],
+  options: JobOptions,
+): Promise<Work> {
+  const inputs = await findImages(paths, null);
+  const [input] = inputs;
+  if (input === undefined || inputs.length > 1) {
+    throw new UsageError(
+      `--output - takes one image, and there are ${inputs.length}: name an output folder`,
     );
-    throw new UsageError(message, { cause: error });
   }
+  const nowhere = options.output_formats.map(() => '');
+  const task = 'error' in input ? input : { ...input, itself: input.file, paths: nowhere };
+  return { tasks: [task], destination: intoStandardOutput(format), sheet: null };
 }
 
-/** The output folder as it really is, so that a link to an input's folder is recognised. */
-async function realOutput(output: string): Promise<string> {
+/** The model; null where there is nothing to run it on. */
+async function startFor(
+  { tasks, destination }: Work,
+  session: Session,
+  { json }: InferFlags,
+  signal: AbortSignal,
+): Promise<Model | null> {
+  const maxProcesses = tasks.filter((task) => !('error' in task || 'polarity' in task)).length;
+  if (maxProcesses === 0) return null;
   try {
-    await mkdir(output, { recursive: true });
-    return await realpath(output);
+    return await startModel(session, signal, { maxProcesses });
   } catch (error) {
-    throw new UsageError(`--output ${output} cannot be made: ${messageOf(error)}`);
+    if (json && error instanceof LotusError && !isCancelled(error)) {
+      for (const task of tasks) {
+        const row =
+          'polarity' in task
+            ? skippedRow(task, destination)
+            : failedRow(task.file, 'error' in task ? task.error : error);
+        session.terminal.result(JSON.stringify(row));
+      }
+    }
+    throw error;
   }
-}
-
-async function realPaths(inputs: readonly Input[]): Promise<string[]> {
-  const names = inputs.map(async ({ file }) => {
-    // A link is an input as much as what it points to.
-    const dir = await realpath(path.dirname(file)).catch(() => path.resolve(path.dirname(file)));
-    const itself = path.join(dir, path.basename(file));
-    return [itself, await realpath(file).catch(() => itself)];
-  });
-  return (await Promise.all(names)).flat();
 }

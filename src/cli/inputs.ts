@@ -1,6 +1,6 @@
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { LotusError, messageOf } from '../errors.ts';
+import { LotusError, messageOf, UsageError } from '../errors.ts';
 
 /** What we take out of a folder. A file that is named is taken whatever its extension. */
 const EXTENSIONS = new Set(['.jpg', '.jpeg', '.png', '.webp']);
@@ -8,17 +8,34 @@ const EXTENSIONS = new Set(['.jpg', '.jpeg', '.png', '.webp']);
 /** A file that is larger is no photograph of at most 4096 x 4096 pixels. */
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
 
+/** An image to read. */
+export interface ImageFile {
+  readonly file: string;
+  /** The folder it lies in, seen from the one that was named; empty for that itself, and for a file that was named. */
+  readonly folder: string;
+  /** What was read of it already. */
+  readonly bytes?: Buffer;
+}
+
+/** Among paths: standard input. A file of that name is `./-`. */
+export const STANDARD_INPUT = '-';
+
 /** An input of `infer`: a file to read, or a path that is none. */
-export type Input = { file: string } | { file: string; error: LotusError };
+export type Input = ImageFile | { readonly file: string; readonly error: LotusError };
 
 /**
  * The images that paths stand for: a file itself, a folder all JPEG, PNG and WebP files below it, by name.
- * A path that stands for nothing is given back with its error. No file is given twice.
+ * `-` is standard input, which is read. A path that stands for nothing is given back with its error. No file is given
+ * twice.
  *
- * @param outputDir is left out of folders, so that a second run does not read the first one's maps.
+ * @param outputDir is left out of folders, so that a second run does not read the first one's maps; null: there is none.
+ * @throws UsageError when standard input is a terminal.
  */
-export async function findImages(paths: readonly string[], outputDir: string): Promise<Input[]> {
-  const realOutput = await realpath(outputDir).catch(() => path.resolve(outputDir));
+export async function findImages(
+  paths: readonly string[],
+  outputDir: string | null,
+): Promise<Input[]> {
+  const realOutput = outputDir && (await realpath(outputDir).catch(() => path.resolve(outputDir)));
   const inputs = new Map<string, Input>();
   for (const given of paths) {
     for (const input of await expand(given, realOutput)) {
@@ -29,15 +46,16 @@ export async function findImages(paths: readonly string[], outputDir: string): P
   return [...inputs.values()];
 }
 
-async function expand(given: string, outputDir: string): Promise<Input[]> {
+async function expand(given: string, outputDir: string | null): Promise<Input[]> {
+  if (given === STANDARD_INPUT) return [await readStandardInput()];
   try {
     const found = await stat(given);
-    if (!found.isDirectory()) return [{ file: given }];
+    if (!found.isDirectory()) return [{ file: given, folder: '' }];
     if ((await realpath(given)) === outputDir) {
       const message = `${given} is the output folder; name the files in it, or another --output.`;
       throw new LotusError('no_image', message);
     }
-    const inputs = await imagesBelow(given, outputDir);
+    const inputs = await imagesBelow(given, '', outputDir);
     if (inputs.length > 0) return inputs;
     throw new LotusError('no_image', `No JPEG, PNG or WebP file in ${given}.`);
   } catch (error) {
@@ -52,22 +70,46 @@ function unreadable(file: string, error: unknown): Input {
   return { file, error: new LotusError('no_image', message, { cause: error }) };
 }
 
-async function imagesBelow(dir: string, outputDir: string): Promise<Input[]> {
+async function imagesBelow(
+  root: string,
+  folder: string,
+  outputDir: string | null,
+): Promise<Input[]> {
+  const dir = path.join(root, folder);
   if ((await realpath(dir)) === outputDir) return [];
   const entries = await readdir(dir, { withFileTypes: true });
   entries.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
   const inputs: Input[] = [];
   for (const entry of entries.filter(({ name }) => !name.startsWith('.'))) {
-    const inner = path.join(dir, entry.name);
+    const file = path.join(dir, entry.name);
     if (entry.isDirectory()) {
       // One that cannot be read costs itself and not its neighbours.
-      const below = imagesBelow(inner, outputDir).catch((error) => [unreadable(inner, error)]);
-      inputs.push(...(await below));
+      const below = imagesBelow(root, path.join(folder, entry.name), outputDir);
+      inputs.push(...(await below.catch((error) => [unreadable(file, error)])));
     } else if (EXTENSIONS.has(path.extname(entry.name).toLowerCase())) {
-      inputs.push({ file: inner });
+      inputs.push({ file, folder });
     }
   }
   return inputs;
+}
+
+async function readStandardInput(): Promise<Input> {
+  const { stdin } = process;
+  if (stdin.isTTY) {
+    throw new UsageError(
+      '- reads an image from standard input, which is a terminal: pipe one into it',
+    );
+  }
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  for await (const piece of stdin) {
+    pieces.push(piece);
+    bytes += piece.length;
+    if (bytes <= MAX_FILE_BYTES) continue;
+    const message = `Standard input has more than ${MAX_FILE_BYTES} bytes, and no more are read.`;
+    return { file: STANDARD_INPUT, error: new LotusError('invalid_image', message) };
+  }
+  return { file: STANDARD_INPUT, folder: '', bytes: Buffer.concat(pieces) };
 }
 
 /**
@@ -75,8 +117,8 @@ async function imagesBelow(dir: string, outputDir: string): Promise<Input[]> {
  *
  * @throws LotusError `no_image` or `invalid_image`.
  */
-export async function readInput(file: string): Promise<Buffer> {
-  return await readRegular(file).catch(asReadError);
+export async function readInput({ file, bytes }: ImageFile): Promise<Buffer> {
+  return bytes ?? (await readRegular(file).catch(asReadError));
 }
 
 async function readRegular(file: string): Promise<Buffer> {

@@ -74,6 +74,7 @@ export async function runJob(job: JobRequest, context: ServeContext): Promise<An
  * Decode an image, run the model on it, encode the map and save its files.
  *
  * @param pathOf where the file of a format goes.
+ * @param save puts a file there.
  * @throws LotusError with the code that the caller gets.
  */
 export async function inferImage(
@@ -81,6 +82,7 @@ export async function inferImage(
   options: JobOptions,
   pathOf: (format: OutputFormat) => string,
   context: JobContext,
+  save: (file: OutputFile) => Promise<void> = saveFile,
 ): Promise<Outcome> {
   const view = chooseView(context.prediction, options);
   const clock = new Stopwatch();
@@ -116,7 +118,7 @@ async function saveOrWarn(
 ) {
   const made = saves.run(makeOutputDir, signal);
   const outcomes = await Promise.allSettled(
-    files.map((file) => made.then(() => saves.run(() => save(file), signal))),
+    files.map((file) => made.then(() => saves.run(() => saveFile(file), signal))),
   );
   return {
     saved: files.filter((_file, i) => outcomes[i]?.status === 'fulfilled'),
@@ -128,7 +130,8 @@ async function saveOrWarn(
   };
 }
 
-async function save({ path: file, bytes }: OutputFile): Promise<void> {
+/** @throws LotusError `internal`, saying which and why. */
+export async function saveFile({ path: file, bytes }: OutputFile): Promise<void> {
   await writeWhole(file, bytes).catch((error) => {
     throw new LotusError(
       'internal',

@@ -93,6 +93,21 @@ export function weightsStep(options: WeightsOptions): Step {
   };
 }
 
+/**
+ * The checkpoint that a start would take, as far as that is known without the hub. Changes nothing.
+ *
+ * @returns null when it has yet to be downloaded.
+ * @throws LotusError `model_unavailable` when a folder is named that has none.
+ */
+export async function checkpointHere(config: Config, env: Environment): Promise<Checkpoint | null> {
+  const { id, revision } = config.model;
+  if (path.isAbsolute(id)) return await ownFolder(id);
+  const requested = revision ?? DEFAULT_REVISION;
+  const pinned = await readManifest(config, requested);
+  const there = await find({ config, env, update: false }, requested, pinned);
+  return there?.gives?.checkpoint ?? null;
+}
+
 function found({ model }: Config, { folder, revision }: Checkpoint, where = 'cache'): Ready {
   const what = `${model.name}${revision === null ? '' : ` ${revision}`} in ${where}`;
   return ready(what, { checkpoint: { folder, revision } });

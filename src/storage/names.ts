@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import path from 'node:path';
 
 /**
- * Gives out names for output files in one folder: no name twice, and none whose file is an input.
+ * Gives out names for output files in one folder and those below it: no name twice, and none whose file is an input.
  *
  * Names are compared without regard to case, because the file systems of macOS and Windows are.
  */
@@ -16,28 +16,34 @@ export class OutputNames {
    */
   constructor(dir: string, inputs: Iterable<string>) {
     this.#dir = dir;
-    this.#taken = new Set([...inputs].map(key));
+    this.#taken = new Set([...inputs].map(nameKey));
   }
 
   /**
-   * Reserve paths `dir/<name><suffix>` for an input: its file name without its extension, with -2, -3 and so on
-   * behind it while any of the paths is taken.
+   * Reserve paths `dir/<folder>/<name><suffix>` for an input: its file name without its extension, with -2, -3
+   * and so on behind it while any of the paths is taken.
    *
+   * @param where `folder`: relative, below the output folder; `isTaken`: whether a path is another's from before.
    * @returns the paths, in the order of the suffixes.
    */
-  reserve(input: string, suffixes: readonly string[]): string[] {
-    const name = path.parse(input).name;
+  reserve(
+    input: string,
+    suffixes: readonly string[],
+    { folder = '', isTaken = (_file: string): boolean => false } = {},
+  ): string[] {
+    const { name } = path.parse(input);
     for (let n = 1; ; n += 1) {
       const stem = n === 1 ? name : `${name}-${n}`;
-      const files = suffixes.map((suffix) => path.join(this.#dir, stem + suffix));
-      if (files.some((file) => this.#taken.has(key(file)))) continue;
-      for (const file of files) this.#taken.add(key(file));
+      const files = suffixes.map((suffix) => path.join(this.#dir, folder, `${stem}${suffix}`));
+      if (files.some((file) => this.#taken.has(nameKey(file)) || isTaken(file))) continue;
+      for (const file of files) this.#taken.add(nameKey(file));
       return files;
     }
   }
 }
 
-function key(file: string): string {
+/** What two paths have in common that may be one file's. */
+export function nameKey(file: string): string {
   return file.normalize('NFC').toLowerCase();
 }
 

@@ -1,18 +1,16 @@
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { execa, execaSync } from 'execa';
+import { execa } from 'execa';
 import { describe, expect, it } from 'vitest';
 import { MAIN, SAMPLE_ROOT } from '../../src/app.ts';
+import { LEDGER } from '../../src/cli/ledger.ts';
 import { contactSheet } from '../../src/image/contact-sheet.ts';
 import { decodeImage } from '../../src/image/decode.ts';
-import { encodePng } from '../../src/image/encode.ts';
-import { rows, start, temporaryFolder } from './cli.ts';
+import { encodeRgbPng } from '../../src/image/encode.ts';
+import { hasTerminal, rows, start, temporaryFolder } from './cli.ts';
 
 const SHEET = 'contact-sheet.png';
 const COLOURFUL = { NO_COLOR: '', COLORTERM: 'truecolor', TERM: 'xterm-256color' };
-
-/** `script`, of util-linux, runs a command on a terminal of its own. */
-const hasTerminal = !execaSync('script', ['-qec', 'true', '/dev/null'], { reject: false }).failed;
 
 /** The sample images, by name, as `infer` goes through them. */
 const IMAGES = path.join(SAMPLE_ROOT, 'images');
@@ -31,7 +29,7 @@ describe('lotus-worker demo', () => {
     expect(run.exitCode).toBe(0);
     const out = path.join(dir, 'lotus-demo');
     const maps = images.map((image) => `${path.parse(image).name}.png`);
-    expect((await readdir(out)).toSorted()).toEqual([...maps, SHEET].toSorted());
+    expect((await readdir(out)).toSorted()).toEqual([...maps, SHEET, LEDGER].toSorted());
     const files = images.map(async (image, i) => ({
       image: await readFile(path.join(IMAGES, image)),
       map: await readFile(path.join(out, maps[i] ?? '')),

@@ -2,9 +2,13 @@ import { copyFile, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/
 import path from 'node:path';
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
-import { digest, IMAGES, rows, scratchFolder, start, temporaryFolder } from './cli.ts';
+import { LEDGER } from '../../src/cli/ledger.ts';
+import { digest, filter, IMAGES, rows, scratchFolder, start, temporaryFolder } from './cli.ts';
 
 const QUICK = ['--processing-res', '128'];
+
+/** Whoever starts a model with this fails. */
+const NO_MODEL = { LOTUS_PYTHON: '/no/such/python' };
 
 /** A folder with good images of every kind and bad ones of many. */
 async function mixedBag(): Promise<string> {
@@ -64,7 +68,15 @@ describe('lotus-worker infer', () => {
       'missing.png': { ok: false, code: 'no_image' },
     });
     expect((await readdir(out)).toSorted()).toEqual(
-      ['good.npy', 'good.png', 'good2.npy', 'good2.png', 'good3.npy', 'good3.png'].toSorted(),
+      [
+        LEDGER,
+        'good.npy',
+        'good.png',
+        'good2.npy',
+        'good2.png',
+        'good3.npy',
+        'good3.png',
+      ].toSorted(),
     );
     expect(await sharp(path.join(out, 'good.png')).metadata()).toMatchObject({
       format: 'png',
@@ -90,7 +102,7 @@ describe('lotus-worker infer', () => {
         ...QUICK,
       ]);
       expect(run).toMatchObject({ exitCode: 0 });
-      const files = (await readdir(output)).toSorted();
+      const files = (await readdir(output)).filter((file) => file !== LEDGER).toSorted();
       expect(files).toHaveLength(8);
       digests.push(await Promise.all(files.map((file) => digest(path.join(output, file)))));
     }
@@ -106,7 +118,9 @@ describe('lotus-worker infer', () => {
     expect(run.exitCode).toBe(0);
     expect(run.stdout).toContain('a.jpg -> a-2.png');
     expect(run.stdout).toContain('a.png -> a-3.png');
-    expect((await readdir(dir)).toSorted()).toEqual(['a-2.png', 'a-3.png', 'a.jpg', 'a.png']);
+    expect((await readdir(dir)).toSorted()).toEqual(
+      [LEDGER, 'a-2.png', 'a-3.png', 'a.jpg', 'a.png'].toSorted(),
+    );
     expect(await digest(path.join(dir, 'a.png'))).toBe(before);
   });
 
@@ -123,6 +137,93 @@ describe('lotus-worker infer', () => {
     const through = await start(['infer', 'in/a.png', '-o', 'link', ...QUICK], {}, dir);
     expect(through.stdout).toContain('in/a.png -> link/a-2.png');
     expect(await digest(original)).toBe(await digest(path.join(IMAGES, 'shapes.png')));
+  });
+
+  it('skips what is done, without a model, and computes again what is asked for in another way', async () => {
+    const dir = await temporaryFolder();
+    await mkdir(path.join(dir, 'photos', 'sub'), { recursive: true });
+    await copyFile(path.join(IMAGES, 'balls.png'), path.join(dir, 'photos', 'a.png'));
+    await copyFile(path.join(IMAGES, 'shapes.png'), path.join(dir, 'photos', 'sub', 'a.png'));
+    const run = async (...flags: string[]) =>
+      await start(['infer', 'photos', '-o', 'maps', ...flags], NO_MODEL, dir);
+    const first = await start(
+      ['infer', 'photos', '-o', 'maps', '--contact-sheet', ...QUICK],
+      {},
+      dir,
+    );
+    expect(first.exitCode).toBe(0);
+    expect(first.stderr).toContain('2 done, 0 failed');
+    const sheet = path.join(dir, 'maps', 'contact-sheet.png');
+    const seen = await digest(sheet);
+    // Two rows of pictures that are 320 wide and 240 high, with 8 around each.
+    expect(await sharp(sheet).metadata()).toMatchObject({ width: 992, height: 504 });
+
+    const again = await run('--contact-sheet', '--json', ...QUICK);
+    expect(again).toMatchObject({ exitCode: 0 });
+    expect(again.stderr).toContain('0 done, 2 skipped, 0 failed');
+    const skipped = { ok: true, skipped: true, polarity: 'near-bright' };
+    expect(rows(again.stdout)).toEqual([
+      { ...skipped, input: 'photos/a.png', outputs: ['maps/a.png'] },
+      { ...skipped, input: 'photos/sub/a.png', outputs: ['maps/sub/a.png'] },
+    ]);
+    expect(await digest(sheet)).toBe(seen);
+
+    // What cannot be had is a model, and so it was asked for.
+    for (const other of [['--force'], ['--normalize', 'none'], ['--format', 'npy']]) {
+      expect(await run(...other, ...QUICK)).toMatchObject({ exitCode: 1, stdout: '' });
+    }
+    await copyFile(path.join(IMAGES, 'shapes.png'), path.join(dir, 'photos', 'a.png'));
+    const rest = await start(['infer', 'photos', '-o', 'maps', ...QUICK], {}, dir);
+    expect(rest.stdout).toContain('photos/a.png -> maps/a.png');
+    expect(rest.stderr).toContain('1 done, 1 skipped, 0 failed');
+  });
+
+  it('takes an image from standard input and writes its map to standard output', async () => {
+    const dir = await temporaryFolder();
+    const image = path.join(IMAGES, 'balls.png');
+    const input = await readFile(image);
+    const map = await filter(['infer', '-', ...QUICK], input, dir);
+    expect(map.exitCode).toBe(0);
+    expect(Buffer.from(map.stderr).toString()).toContain('1 done, 0 failed');
+    const flags = ['--output', '-', '--format', 'npy', ...QUICK];
+    const floats = await filter(['infer', image, ...flags], new Uint8Array(), dir);
+    expect(await readdir(dir)).toEqual([]);
+
+    const files = await filter(
+      ['infer', '-', '-o', 'maps', '--format', 'npy', ...QUICK],
+      input,
+      dir,
+    );
+    expect(Buffer.from(files.stdout).toString()).toContain('- -> maps/stdin.png, maps/stdin.npy');
+    const saved = async (name: string) => await readFile(path.join(dir, 'maps', name));
+    expect((await saved('stdin.png')).equals(map.stdout)).toBe(true);
+    expect((await saved('stdin.npy')).equals(floats.stdout)).toBe(true);
+    expect(await readdir(path.join(dir, 'maps'))).not.toContain(LEDGER);
+  });
+
+  it('is interrupted when nobody reads standard output, where the map is to go', async () => {
+    const running = start(['infer', path.join(IMAGES, 'balls.png'), '-o', '-', ...QUICK]);
+    running.stdout.destroy();
+    const { exitCode, stderr } = await running;
+    expect(exitCode).toBe(130);
+    expect(stderr).toContain('interrupted');
+  });
+
+  it('mirrors folders, and never writes through a link that lies in the way', async () => {
+    const dir = await temporaryFolder();
+    await mkdir(path.join(dir, 'photos', 'linked'), { recursive: true });
+    await mkdir(path.join(dir, 'photos', 'sub'));
+    await copyFile(path.join(IMAGES, 'balls.png'), path.join(dir, 'photos', 'sub', 'a.png'));
+    await copyFile(path.join(IMAGES, 'balls.png'), path.join(dir, 'photos', 'linked', 'a.png'));
+    await mkdir(path.join(dir, 'maps'));
+    await mkdir(path.join(dir, 'elsewhere'));
+    await symlink(path.join(dir, 'elsewhere'), path.join(dir, 'maps', 'linked'));
+    const run = await start(['infer', 'photos', '-o', 'maps', ...QUICK], {}, dir);
+    expect(run.exitCode).toBe(1);
+    expect(run.stdout).toContain('photos/sub/a.png -> maps/sub/a.png');
+    expect(await readdir(path.join(dir, 'maps', 'sub'))).toEqual(['a.png']);
+    expect(run.stderr).toContain('linked is no folder of ours, but a link or a file');
+    expect(await readdir(path.join(dir, 'elsewhere'))).toEqual([]);
   });
 
   it('ends in order when nobody reads its rows any more', async () => {
@@ -162,7 +263,8 @@ describe('lotus-worker infer', () => {
       expect(exitCode).toBe(130);
       expect(stderr).toContain('interrupted');
       expect(await readdir(scratch)).toEqual([]);
-      expect((await readdir(out)).every((file) => /^image-\d+\.png$/.test(file))).toBe(true);
+      const files = (await readdir(out)).filter((file) => file !== LEDGER);
+      expect(files.every((file) => /^image-\d+\.png$/.test(file))).toBe(true);
     },
   );
 });

@@ -36,9 +36,11 @@ async function find(paths: string[], outputDir = at('depth')): Promise<string[]>
 describe('findImages', () => {
   it('gives a file as it was named', async () => {
     await make('a.jpg');
-    expect(await findImages([at('a.jpg')], at('depth'))).toEqual([{ file: at('a.jpg') }]);
+    expect(await findImages([at('a.jpg')], at('depth'))).toEqual([
+      { file: at('a.jpg'), folder: '' },
+    ]);
     const relative = path.relative('', at('a.jpg'));
-    expect(await findImages([relative], at('depth'))).toEqual([{ file: relative }]);
+    expect(await findImages([relative], at('depth'))).toEqual([{ file: relative, folder: '' }]);
   });
 
   it('keeps the order in which files are named', async () => {
@@ -75,6 +77,20 @@ describe('findImages', () => {
       '9.jpg',
       '10.jpg',
     ]);
+  });
+
+  it('knows the folder of each, seen from the one that was named', async () => {
+    await make('in/a.jpg', 'in/x/b.jpg', 'in/x/y/c.jpg');
+    const folders = async (...paths: string[]) =>
+      (
+        await findImages(
+          paths.map((name) => at(name)),
+          at('depth'),
+        )
+      ).map((input) => ('folder' in input ? input.folder : null));
+    expect(await folders('in')).toEqual(['', 'x', path.join('x', 'y')]);
+    expect(await folders('in/x')).toEqual(['', 'y']);
+    expect(await folders('in/x/y/c.jpg')).toEqual(['']);
   });
 
   it('leaves out what is hidden', async () => {

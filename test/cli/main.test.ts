@@ -1,8 +1,10 @@
-import { readdir } from 'node:fs/promises';
+import { copyFile, readdir } from 'node:fs/promises';
+import os from 'node:os';
 import path from 'node:path';
+import { execa } from 'execa';
 import { describe, expect, it } from 'vitest';
-import { VERSION } from '../../src/app.ts';
-import { IMAGES, rows, start, temporaryFolder } from './cli.ts';
+import { MAIN, VERSION } from '../../src/app.ts';
+import { hasTerminal, IMAGES, rows, start, temporaryFolder } from './cli.ts';
 
 describe('the command line', () => {
   it('says its version', async () => {
@@ -34,10 +36,22 @@ describe('the command line', () => {
     ['a word for a number', ['infer', 'a.png', '--seed', 'one'], 'It is no integer'],
     ['a number out of range', ['infer', 'a.png', '--timestep', '1000'], '--timestep'],
     ['an unknown method', ['infer', 'a.png', '--resample-method', 'lanczos'], 'bilinear, bicubic'],
+    ['an unknown format', ['infer', 'a.png', '--format', 'png,gif'], 'Known formats: png, png16, npy, color, exr, uncertainty'],
     [
-      'an unknown format',
-      ['infer', 'a.png', '--format', 'png,gif'],
-      'Known formats: png, png16, npy, color, exr, uncertainty',
+      'rows and a map on standard output',
+      ['infer', 'a.png', '-o', '-', '--json'],
+      'the map goes to standard output, and so would --json',
+    ],
+    [
+      'two maps on standard output',
+      ['infer', 'a.png', '-o', '-', '--format', 'png,npy'],
+      'takes one --format, not png,npy',
+    ],
+    ['two images for standard output', ['infer', 'a.png', 'b.png', '-o', '-'], 'there are 2'],
+    [
+      'a contact sheet on standard output',
+      ['infer', '-', '--contact-sheet=a.png'],
+      'there is no place for --contact-sheet',
     ],
     ['two models', ['infer', 'a.png', '--sample', '--model', 'x/y'], 'cannot be used with'],
   ])('refuses %s with exit code 2 and says why', async (_what, args, text) => {
@@ -46,6 +60,38 @@ describe('the command line', () => {
     expect(stdout).toBe('');
     expect(stderr).toContain(text);
   });
+
+  it.each([
+    ['a folder', 'photos', 'give it the name that a PNG is to have'],
+    ['a place outside of the output folder', '../a.png', 'give it the name that a PNG is to have'],
+    ['an input', 'in.png', 'is an input'],
+  ])('refuses a contact sheet that would be %s', async (_what, name, text) => {
+    const dir = await temporaryFolder();
+    await copyFile(path.join(IMAGES, 'balls.png'), path.join(dir, 'in.png'));
+    const args = ['infer', 'in.png', '-o', '.', `--contact-sheet=${name}`];
+    const { exitCode, stderr } = await start(args, {}, dir);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain(text);
+    expect(await readdir(dir)).toEqual(['in.png']);
+  });
+
+  it.runIf(hasTerminal)(
+    'neither reads an image from a terminal nor writes a map to one',
+    async () => {
+      const onTerminal = async (command: string) =>
+        await execa('script', ['-qec', command, '/dev/null'], {
+          reject: false,
+          stdin: 'ignore',
+          cwd: os.tmpdir(),
+        });
+      const infer = `'${process.execPath}' '${MAIN}' infer`;
+      const reading = await onTerminal(`${infer} - | cat`);
+      expect(reading.stdout).toContain('from standard input, which is a terminal');
+      const writing = await onTerminal(`cat /dev/null | ${infer} -`);
+      expect(writing).toMatchObject({ exitCode: 2 });
+      expect(writing.stdout).toContain('goes to standard output, which is a terminal');
+    },
+  );
 
   it('refuses a setting that is wrong with exit code 2, by its name and value', async () => {
     const { exitCode, stderr } = await start(['warmup'], { LOTUS_JOB_TIMEOUT: 'soon' });

@@ -74,9 +74,40 @@ describe('OutputNames', () => {
     expect(names.reserve('b/a.jpg', ['.npy', '.png'])).toEqual(['/out/a-3.npy', '/out/a-3.png']);
   });
 
-  it('does not mind a taken name of another suffix', () => {
+  it('does not mind a taken name with another suffix', () => {
     const names = new OutputNames('/out', ['/out/a.npy']);
     expect(names.reserve('a.jpg', ['.png'])).toEqual(['/out/a.png']);
+  });
+
+  it('puts a suffix behind the name, and tells apart what it makes alike', () => {
+    const names = new OutputNames('/out', []);
+    expect(names.reserve('a.jpg', ['.png', '-16bit.png'])).toEqual([
+      '/out/a.png',
+      '/out/a-16bit.png',
+    ]);
+    expect(names.reserve('a-16bit.jpg', ['.png'])).toEqual(['/out/a-16bit-2.png']);
+  });
+
+  it('goes into a folder below its own, where names are another matter', () => {
+    const names = new OutputNames('/out', ['/out/sub/b.png']);
+    expect(names.reserve('in/sub/a.jpg', ['.png'], { folder: 'sub' })).toEqual(['/out/sub/a.png']);
+    expect(names.reserve('in/a.jpg', ['.png'])).toEqual(['/out/a.png']);
+    expect(names.reserve('in/sub/a.png', ['.png'], { folder: 'sub' })).toEqual([
+      '/out/sub/a-2.png',
+    ]);
+    expect(names.reserve('in/sub/b.jpg', ['.png'], { folder: 'sub' })).toEqual([
+      '/out/sub/b-2.png',
+    ]);
+  });
+
+  it('goes around what is taken from before', () => {
+    const names = new OutputNames('/out', []);
+    const isTaken = (file: string) => file === '/out/a.npy';
+    expect(names.reserve('a.jpg', ['.png', '.npy'], { isTaken })).toEqual([
+      '/out/a-2.png',
+      '/out/a-2.npy',
+    ]);
+    expect(names.reserve('a.jpg', ['.png'], { isTaken })).toEqual(['/out/a.png']);
   });
 
   it('gives no path twice and none of an input, directly in the folder, whatever the inputs', () => {
