@@ -111,18 +111,23 @@ describe('a start', () => {
     expect((await bootstrap(['infer'], { MALLOC_ARENA_MAX: '8' })).stdout).toBe('8');
   });
 
-  it.each([[], ['--version'], ['--help'], ['help'], ['bootstrap', '--help'], ['infer', '-h']])(
-    'that only asks how it is used needs no uv: %s %s',
-    async (...args) => {
-      await program('uv', `echo asked >${dir}/asked; exit 1`);
-      const { stdout, exitCode } = await bootstrap(args);
-      expect({ exitCode, stdout }).toEqual({
-        exitCode: 0,
-        stdout: expect.stringContaining('with  and'),
-      });
-      expect(await readdir(dir)).not.toContain('asked');
-    },
-  );
+  it.each([
+    [],
+    ['--version'],
+    ['--help'],
+    ['help'],
+    ['completion', 'bash'],
+    ['bootstrap', '--help'],
+    ['infer', '-h'],
+  ])('that only asks how it is used needs no uv: %s %s', async (...args) => {
+    await program('uv', `echo asked >${dir}/asked; exit 1`);
+    const { stdout, exitCode } = await bootstrap(args);
+    expect({ exitCode, stdout }).toEqual({
+      exitCode: 0,
+      stdout: expect.stringContaining('with  and'),
+    });
+    expect(await readdir(dir)).not.toContain('asked');
+  });
 
   it.each([['doctor'], ['bootstrap', '--dry-run']])(
     'that only looks takes the uv that is there, and gets none: %s %s',

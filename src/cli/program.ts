@@ -2,6 +2,7 @@ import { Command, Option } from 'commander';
 import { VERSION } from '../app.ts';
 import { STEP_NAMES } from '../provision/steps.ts';
 import { PROFILES } from '../settings.ts';
+import { addCompletion } from './completion/completion.ts';
 import { addInfer } from './infer-command.ts';
 import { integer, modelOption, sampleOption } from './options.ts';
 
@@ -37,6 +38,7 @@ Settings are environment variables; docs/settings.md lists them.`,
   addWarmup(program, done);
   addDoctor(program, done);
   addDemo(program, done);
+  addCompletion(program);
   return program;
 }
 

@@ -53,6 +53,7 @@ describe('the command line', () => {
       ['infer', '-', '--contact-sheet=a.png'],
       'there is no place for --contact-sheet',
     ],
+    ['a shell that it does not know', ['completion', 'tcsh'], 'bash, zsh, fish'],
     ['two models', ['infer', 'a.png', '--sample', '--model', 'x/y'], 'cannot be used with'],
   ])('refuses %s with exit code 2 and says why', async (_what, args, text) => {
     const { exitCode, stdout, stderr } = await start(args);

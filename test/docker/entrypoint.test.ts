@@ -219,6 +219,7 @@ describe('the entrypoint, with a volume', () => {
     ['doctor', '--json'],
     ['bootstrap', '--dry-run'],
     ['prefetch', 'org/model', '--dry-run'],
+    ['completion', 'bash'],
     ['infer', '-h'],
   ])('makes nothing for a command that only looks: %s %s', async (...args) => {
     const { exitCode, stderr } = await start({ ...at('/workspace'), args });
