@@ -134,7 +134,7 @@ export class Ledger {
    */
   async know(file: string): Promise<KnownFile> {
     const { size, mtimeMs } = await stat(file);
-    return { file: this.inputName(file), bytes: size, mtime_ms: Math.floor(mtimeMs) };
+    return { file: this.inputName(file), bytes: size, mtime_ms: Math.round(mtimeMs) };
   }
 
   /**

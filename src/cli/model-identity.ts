@@ -42,7 +42,7 @@ async function digestOf(folder: string): Promise<string> {
   const names = (await readdir(folder, { recursive: true })).toSorted();
   const files = names.map(async (name) => {
     const found = await stat(path.join(folder, name));
-    return found.isFile() ? [name, found.size, Math.floor(found.mtimeMs)] : [];
+    return found.isFile() ? [name, found.size, Math.round(found.mtimeMs)] : [];
   });
   const text = JSON.stringify(await Promise.all(files));
   return createHash('sha256').update(text).digest('hex').slice(0, 16);

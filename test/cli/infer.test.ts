@@ -178,6 +178,32 @@ describe('lotus-worker infer', () => {
     expect(rest.stderr).toContain('1 done, 1 skipped, 0 failed');
   });
 
+  it('goes on where it was after it was killed', async () => {
+    const dir = await temporaryFolder();
+    await mkdir(path.join(dir, 'photos'));
+    const names = ['1.png', '2.png', '3.png', '4.png'];
+    for (const name of names) {
+      await copyFile(path.join(IMAGES, 'balls.png'), path.join(dir, 'photos', name));
+    }
+    const args = ['infer', 'photos', '-o', 'maps', ...QUICK];
+    const killed = start(args, {}, dir);
+    const lines: string[] = [];
+    for await (const line of killed) {
+      lines.push(line);
+      killed.kill('SIGKILL');
+    }
+    expect(await killed).toMatchObject({ signal: 'SIGKILL' });
+    const again = await start([...args, '--json'], {}, dir);
+    expect(again).toMatchObject({ exitCode: 0 });
+    const found = rows(again.stdout);
+    const skipped = found.filter((row) => row.skipped === true).map(({ input }) => input);
+    expect(skipped).toContain('photos/1.png');
+    expect(skipped.length).toBeGreaterThanOrEqual(lines.length);
+    expect(found.map(({ input }) => input)).toEqual(names.map((name) => `photos/${name}`));
+    const maps = (await readdir(path.join(dir, 'maps'))).filter((file) => !file.startsWith('.'));
+    expect(maps.toSorted()).toEqual(names);
+  });
+
   it('takes an image from standard input and writes its map to standard output', async () => {
     const dir = await temporaryFolder();
     const image = path.join(IMAGES, 'balls.png');
