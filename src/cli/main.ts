@@ -8,9 +8,15 @@ const EXIT_USAGE = 2;
 const EXIT_INTERRUPTED = 130; // as a shell reports Ctrl-C: 128 and SIGINT's number
 
 let heard = true;
+/** What was to be written is lost, on a disk that is full say. */
+let lost = false;
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    if (error.code !== 'EPIPE' && !lost) {
+      lost = true;
+      process.stderr.write(`error: Cannot write: ${error.message}\n`);
+      if (process.listenerCount('SIGTERM') === 0) process.exit(EXIT_FAILED);
+    }
     // The reader, `head` say, has had enough: end in order, as at Ctrl-C, but only once.
     if (heard) process.kill(process.pid, 'SIGTERM');
     heard = false;
@@ -25,8 +31,9 @@ async function main(argv: readonly string[]): Promise<number> {
   });
   try {
     await program.parseAsync(argv);
-    return code;
+    return lost ? EXIT_FAILED : code;
   } catch (error) {
+    if (lost) return EXIT_FAILED;
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
     await logCause(error);
     return report(error);

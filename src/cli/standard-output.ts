@@ -17,12 +17,9 @@ export function intoStandardOutput(wanted: OutputFormat): Destination {
   };
 }
 
-/** @throws LotusError `cancelled` when nobody reads it any more. */
+/** @throws LotusError `cancelled` when nobody takes it; why is told by whoever listens to the stream. */
 async function write(bytes: Buffer): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  process.stdout.write(bytes, (error) => {
-    if (!error) resolve();
-    else reject((error as NodeJS.ErrnoException).code === 'EPIPE' ? cancelled() : error);
-  });
+  process.stdout.write(bytes, (error) => (error ? reject(cancelled()) : resolve()));
   await promise;
 }

@@ -1,7 +1,10 @@
+import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { execa } from 'execa';
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
+import { MAIN } from '../../src/app.ts';
 import { LEDGER } from '../../src/cli/ledger.ts';
 import { digest, filter, IMAGES, rows, scratchFolder, start, temporaryFolder } from './cli.ts';
 
@@ -233,6 +236,19 @@ describe('lotus-worker infer', () => {
     const { exitCode, stderr } = await running;
     expect(exitCode).toBe(130);
     expect(stderr).toContain('interrupted');
+  });
+
+  it.runIf(existsSync('/dev/full'))('says so when standard output cannot be written', async () => {
+    const command = (...args: string[]) => {
+      const line = [process.execPath, MAIN, ...args].map((part) => `'${part}'`).join(' ');
+      const env = { LOTUS_SAMPLE: '1' };
+      return execa('sh', ['-c', `${line} > /dev/full`], { reject: false, stdin: 'ignore', env });
+    };
+    const run = await command('infer', path.join(IMAGES, 'balls.png'), '-o', '-', ...QUICK);
+    expect(run.exitCode).toBe(1);
+    expect(run.stderr).toContain('error: Cannot write: ENOSPC');
+    expect(run.stderr).not.toContain('    at ');
+    expect(await command('completion', 'bash')).toMatchObject({ exitCode: 1 });
   });
 
   it('mirrors folders, and never writes through a link that lies in the way', async () => {
