@@ -21,12 +21,12 @@ interface SkippedRow {
   ok: true;
   skipped: true;
   outputs: string[];
-  polarity: string;
+  polarity: string | null;
 }
 
 /** An image whose maps are there from before. */
 export interface Done extends Planned {
-  readonly polarity: string;
+  readonly polarity: string | null;
 }
 
 /** Images beside those in the model: the one whose row comes next, and one that is read and decoded. */

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { COLORMAP_NAMES } from '../image/colormap.ts';
 import { OUTPUT_FORMATS } from '../job/schema.ts';
 import { NORMALIZE_MODES, RESAMPLE_METHODS } from '../worker/protocol.ts';
 import { DEFAULT_OUTPUT, SHEET_NAME } from './infer-options.ts';
@@ -18,6 +19,8 @@ and so on.
 
 Exit codes: 0 all well, 1 some failed, 2 wrong usage, 130 interrupted.`;
 
+const FORMAT_HELP = 'with commas between; png (8 bits) is always made, npy and exr are the floats';
+
 /** `lotus-worker infer`. */
 export function addInfer(program: Command, done: (exitCode: number) => void): void {
   program
@@ -30,10 +33,9 @@ export function addInfer(program: Command, done: (exitCode: number) => void): vo
     )
     .option('--force', 'compute maps again that are there')
     .addOption(
-      new Option('--format <list>', 'with commas between; png is always made')
-        .choices(OUTPUT_FORMATS)
-        .argParser(formats),
+      new Option('--format <list>', FORMAT_HELP).choices(OUTPUT_FORMATS).argParser(formats),
     )
+    .addOption(choices('--colormap <name>', 'colormap', COLORMAP_NAMES))
     .option('--processing-res <pixels>', help('processing_res'), integer)
     .option('--output-processing-res', help('output_processing_res'))
     .addOption(choices('--resample-method <method>', 'resample_method', RESAMPLE_METHODS))
@@ -43,6 +45,7 @@ export function addInfer(program: Command, done: (exitCode: number) => void): vo
     .option('--no-disparity', 'far is bright')
     .option('--timestep <n>', help('timestep'), integer)
     .option('--seed <n>', help('seed'), integer)
+    .option('--ensemble-size <n>', help('ensemble_size'), integer)
     .addOption(modelOption())
     .addOption(sampleOption())
     .option(

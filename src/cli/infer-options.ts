@@ -1,10 +1,13 @@
 import { LotusError, UsageError } from '../errors.ts';
 import {
   type JobOptions,
+  jobOptionsSchema,
   OUTPUT_FORMATS,
   type OutputFormat,
   parseJobOptions,
 } from '../job/schema.ts';
+import { chooseView } from '../job/view.ts';
+import type { Prediction } from '../models.ts';
 import { STANDARD_INPUT } from './inputs.ts';
 import type { SettingFlags } from './session.ts';
 import { STANDARD_OUTPUT } from './standard-output.ts';
@@ -30,8 +33,10 @@ export interface InferFlags extends SettingFlags {
   timestep?: number;
   disparity?: boolean;
   seed?: number;
+  ensembleSize?: number;
   normalize?: string;
   format?: string[];
+  colormap?: string;
 }
 
 /**
@@ -48,19 +53,37 @@ export function readOptions(flags: InferFlags): JobOptions {
     upsample_method: flags.upsampleMethod,
     disparity: flags.disparity,
     seed: flags.seed,
+    ensemble_size: flags.ensembleSize,
     normalize: flags.normalize,
+    colormap: flags.colormap,
     output_formats: flags.format,
   };
+  return inFlags(() => parseJobOptions(given));
+}
+
+/** @throws UsageError when maps of the model cannot be shown so. */
+export function checkShown(options: JobOptions, prediction: Prediction): void {
+  inFlags(() => chooseView(prediction, options));
+}
+
+const JOB_FIELDS = Object.keys(jobOptionsSchema.shape);
+
+/** What is wrong with a job's fields is wrong with the flags, and told in their words. */
+function inFlags<T>(read: () => T): T {
   try {
-    return parseJobOptions(given);
+    return read();
   } catch (error) {
     if (!(error instanceof LotusError)) throw error;
-    const message = Object.keys(given).reduce(
-      (text, field) => text.replaceAll(`${field}:`, `--${field.replaceAll('_', '-')}:`),
+    const message = JOB_FIELDS.reduce(
+      (text, field) => text.replaceAll(`${field}:`, `${flagOf(field)}:`),
       error.message,
     );
     throw new UsageError(message, { cause: error });
   }
+}
+
+function flagOf(field: string): string {
+  return field === 'output_formats' ? '--format' : `--${field.replaceAll('_', '-')}`;
 }
 
 /** Where the maps go. */

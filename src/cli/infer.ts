@@ -4,7 +4,13 @@ import { MAX_ROWS } from '../image/contact-sheet.ts';
 import type { JobOptions, OutputFormat } from '../job/schema.ts';
 import type { Model } from '../worker/model.ts';
 import { type Destination, type Done, failedRow, inferAll, type Row, skippedRow } from './batch.ts';
-import { type InferFlags, readOptions, readTarget, SHEET_NAME } from './infer-options.ts';
+import {
+  checkShown,
+  type InferFlags,
+  readOptions,
+  readTarget,
+  SHEET_NAME,
+} from './infer-options.ts';
 import { findImages } from './inputs.ts';
 import type { How } from './ledger.ts';
 import { identifyModel } from './model-identity.ts';
@@ -30,6 +36,7 @@ export async function infer(
   const options = readOptions(flags);
   const target = readTarget(paths, flags);
   const session = await openSession(flags, new Terminal());
+  checkShown(options, session.config.model.prediction);
   const work =
     target.to === 'folder'
       ? await forFolder(target.dir, paths, options, flags, session)

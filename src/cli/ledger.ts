@@ -29,7 +29,7 @@ const entrySchema = z.object({
   outputs: z.array(fileSchema),
   options: z.record(z.string(), z.unknown()),
   model: z.record(z.string(), z.unknown()),
-  polarity: z.string(),
+  polarity: z.string().nullable(),
 });
 
 /** An image of which maps were made: from which file, as which files, and how. */

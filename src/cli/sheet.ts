@@ -2,7 +2,7 @@ import { readFile, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { LotusError, messageOf, UsageError } from '../errors.ts';
 import { contactSheet, MAX_ROWS, type SheetRow } from '../image/contact-sheet.ts';
-import { encodeRgbPng } from '../image/encode.ts';
+import { encodePng } from '../image/encode.ts';
 import { writeWhole } from '../storage/files.ts';
 import type { Row } from './batch.ts';
 import { SHEET_NAME } from './infer-options.ts';
@@ -43,7 +43,8 @@ export async function* sheetRows(rows: readonly Row[]): AsyncGenerator<SheetRow>
     const [png] = row.outputs;
     if (!row.ok || png === undefined) throw new Error('png is always made, and first');
     const [image, map] = await Promise.all([readFile(row.input), readFile(png)]);
-    yield { image, map, isNearBright: row.polarity === 'near-bright' };
+    const isNearBright = row.polarity === null ? null : row.polarity === 'near-bright';
+    yield { image, map, isNearBright };
   }
 }
 
@@ -53,7 +54,7 @@ export async function* sheetRows(rows: readonly Row[]): AsyncGenerator<SheetRow>
  * @throws LotusError `internal`, saying which and why.
  */
 export async function saveSheet(file: string, rows: readonly Row[]): Promise<void> {
-  const bytes = await encodeRgbPng(await contactSheet(sheetRows(rows)));
+  const bytes = await encodePng({ ...(await contactSheet(sheetRows(rows))), channels: 3 });
   await writeWhole(file, bytes).catch((error) => {
     throw new LotusError('internal', `Cannot save ${file}: ${messageOf(error)}.`, { cause: error });
   });

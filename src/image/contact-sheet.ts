@@ -18,13 +18,14 @@ export const MAX_ROWS = 20;
 /** An image and its map, as files have them. */
 export interface SheetRow {
   readonly image: Uint8Array;
-  /** Grey. */
+  /** Grey, or the colours of normals. */
   readonly map: Uint8Array;
-  readonly isNearBright: boolean;
+  /** Null of normals. */
+  readonly isNearBright: boolean | null;
 }
 
 /**
- * A row for each image: itself, the way up that its EXIF says, its map, and the map in colour. Cells are equally wide
+ * A row for each image: itself, the way up that its EXIF says, its map, and but for normals the map in colour. Cells are equally wide
  * and keep the image's proportions; a map of another size is scaled to its image. The same rows give the same pixels.
  *
  * One row is taken at a time, so that it takes memory for one image and for the sheet. After `MAX_ROWS` no more are
@@ -49,14 +50,12 @@ async function strip({ image, map, isNearBright }: SheetRow): Promise<Buffer> {
   const shown = await decodeImage(image);
   const size = cellSize(shown);
   const photo = await scale(shown, size);
-  const grey = await scale(await decodeImage(map), size);
-  // After scaling: every colour is one of the colormap's, and none a mixture of near and far.
-  const values = grey.pixels.filter((_, i) => i % 3 === 0);
-  const entries = isReversed(COLORMAP, isNearBright) ? values.map((value) => 255 - value) : values;
-  const colour = inColour(entries, COLORMAP);
+  const shownMap = await scale(await decodeImage(map), size);
+  const cells = [photo.pixels, shownMap.pixels];
+  if (isNearBright !== null) cells.push(coloured(shownMap, isNearBright));
   const pixels = blank(size.height);
   const inset = Math.floor((CELL_WIDTH - size.width) / 2);
-  for (const [column, cell] of [photo.pixels, grey.pixels, colour].entries()) {
+  for (const [column, cell] of cells.entries()) {
     const left = MARGIN + column * (CELL_WIDTH + MARGIN) + inset;
     for (let y = 0; y < size.height; y += 1) {
       const from = y * size.width * 3;
@@ -64,6 +63,13 @@ async function strip({ image, map, isNearBright }: SheetRow): Promise<Buffer> {
     }
   }
   return pixels;
+}
+
+/** After scaling: every colour is one of the colormap's, and none a mixture of near and far. */
+function coloured({ pixels }: DecodedImage, isNearBright: boolean): Buffer {
+  const values = pixels.filter((_, i) => i % 3 === 0);
+  const entries = isReversed(COLORMAP, isNearBright) ? values.map((value) => 255 - value) : values;
+  return inColour(entries, COLORMAP);
 }
 
 function cellSize({ width, height }: DecodedImage): { width: number; height: number } {

@@ -6,7 +6,7 @@ import { MAIN, SAMPLE_ROOT } from '../../src/app.ts';
 import { LEDGER } from '../../src/cli/ledger.ts';
 import { contactSheet } from '../../src/image/contact-sheet.ts';
 import { decodeImage } from '../../src/image/decode.ts';
-import { encodeRgbPng } from '../../src/image/encode.ts';
+import { encodePng } from '../../src/image/encode.ts';
 import { hasTerminal, rows, start, temporaryFolder } from './cli.ts';
 
 const SHEET = 'contact-sheet.png';

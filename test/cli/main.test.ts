@@ -36,7 +36,11 @@ describe('the command line', () => {
     ['a word for a number', ['infer', 'a.png', '--seed', 'one'], 'It is no integer'],
     ['a number out of range', ['infer', 'a.png', '--timestep', '1000'], '--timestep'],
     ['an unknown method', ['infer', 'a.png', '--resample-method', 'lanczos'], 'bilinear, bicubic'],
-    ['an unknown format', ['infer', 'a.png', '--format', 'png,gif'], 'Known formats: png, png16, npy, color, exr, uncertainty'],
+    [
+      'an unknown format',
+      ['infer', 'a.png', '--format', 'png,gif'],
+      'Known formats: png, png16, npy, color, exr, uncertainty',
+    ],
     [
       'rows and a map on standard output',
       ['infer', 'a.png', '-o', '-', '--json'],

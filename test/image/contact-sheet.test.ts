@@ -76,6 +76,15 @@ describe('a contact sheet', () => {
     expect(at(sheet, 824, 376)).toEqual([94, 79, 162]);
   });
 
+  it('shows normals as they are, and nothing beside them', async () => {
+    const pixels = Buffer.alloc(64 * 48 * 3).map((_, i) => [10, 200, 90][i % 3] ?? 0);
+    const map = await encodePng({ pixels, width: 64, height: 48, channels: 3 });
+    const { image } = await row(64, 48);
+    const sheet = await contactSheet([{ image, map, isNearBright: null }]);
+    expect(at(sheet, 496, 128)).toEqual([10, 200, 90]);
+    expect(at(sheet, 824, 128)).toEqual(WHITE);
+  });
+
   it("has no colour in it that is not the colormap's", async () => {
     const sheet = await contactSheet([await ramp()]);
     const { colours } = COLORMAPS.Spectral;

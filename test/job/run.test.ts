@@ -131,7 +131,7 @@ describe('the answer', () => {
   it('has every format, and other libraries read from each what the npy has', async () => {
     const wanted = ['png16', 'npy', 'color', 'exr'];
     const { files, range } = await run({ output_formats: wanted }, { id: 'all' });
-    expect(files.map(({ file_path }) => path.basename(file_path))).toEqual([
+    expect(files.map(({ file_path }) => path.basename(file_path ?? ''))).toEqual([
       'all.png',
       'all.16bit.png',
       'all.npy',

@@ -81,11 +81,11 @@ describe('OutputNames', () => {
 
   it('puts a suffix behind the name, and tells apart what it makes alike', () => {
     const names = new OutputNames('/out', []);
-    expect(names.reserve('a.jpg', ['.png', '-16bit.png'])).toEqual([
+    expect(names.reserve('a.jpg', ['.png', '.16bit.png'])).toEqual([
       '/out/a.png',
-      '/out/a-16bit.png',
+      '/out/a.16bit.png',
     ]);
-    expect(names.reserve('a-16bit.jpg', ['.png'])).toEqual(['/out/a-16bit-2.png']);
+    expect(names.reserve('a.16bit.jpg', ['.png'])).toEqual(['/out/a.16bit-2.png']);
   });
 
   it('goes into a folder below its own, where names are another matter', () => {
