@@ -142,6 +142,39 @@ it('a worker whose bucket is down answers all the same, and says what stays on t
   expect(stderr).not.toContain('planted');
 });
 
+it('a worker that is to end gives up its uploads, and delivers what it has', async () => {
+  const server = http.createServer(() => {}); // it takes a request, and never answers
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const { platform, until, end } = await startWorker({
+    BUCKET_ENDPOINT_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    BUCKET_ACCESS_KEY_ID: 'planted-id',
+    BUCKET_SECRET_ACCESS_KEY: 'planted-key',
+    LOTUS_UPLOAD_TIMEOUT: '86400',
+    LOTUS_SHUTDOWN_GRACE: '0',
+  });
+  let uploads = 0;
+  server.on('request', () => {
+    uploads += 1;
+  });
+  platform.queue({ id: 'sync-hanging', input: await goodInput({ output_formats: ['npy'] }) });
+  await until(() => uploads > 0);
+  const { exitCode } = await end();
+  expect(exitCode).toBe(0);
+  expect(platform.results('sync-hanging')).toMatchObject([
+    {
+      output: {
+        image_base64: expect.stringMatching(/^iVBOR/),
+        warnings: ['npy is not uploaded: the job was ended before it was there.'],
+      },
+    },
+  ]);
+});
+
 function fileOf(answer: Answer | undefined, wanted: string) {
   return answer?.files.find(({ format }) => format === wanted);
 }
