@@ -1,12 +1,13 @@
-import { mkdir, realpath } from 'node:fs/promises';
+import { mkdir, readFile, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { LotusError, messageOf, UsageError } from '../errors.ts';
 import type { Facts } from '../job/answer.ts';
+import type { OutputFile } from '../job/formats.ts';
 import { saveFile } from '../job/run.ts';
 import { folderBelow } from '../storage/folders.ts';
 import type { Destination, Done } from './batch.ts';
 import { type How, type KnownFile, Ledger, ofThePicture } from './ledger.ts';
-import type { Planned, Task } from './plan.ts';
+import type { Task } from './plan.ts';
 
 /** A folder that maps go to, and what is known of those that are there. */
 export interface OutputFolder {
@@ -67,20 +68,27 @@ export function intoFolder(
       // Before it is read: what changes after that is another image.
       const input = image.bytes ? null : await ledger.know(image.itself).catch(() => null);
       await makeFolder(real, image.folder);
-      return { save: saveFile, end: async (facts) => await writeDown(image, input, facts) };
+      const saved: OutputFile[] = [];
+      return {
+        async save(file) {
+          await saveFile(file);
+          saved.push(file);
+        },
+        end: async (facts) => await writeDown(input, saved, facts),
+      };
     },
   };
 
   async function writeDown(
-    { paths }: Planned,
     input: KnownFile | null,
+    saved: readonly OutputFile[],
     { polarity }: Facts,
   ): Promise<string[]> {
     const made = input && (await how());
     if (!made) return [];
     const { options, model } = made;
     try {
-      const outputs = await Promise.all(paths.map((file) => ledger.know(file)));
+      const outputs = await Promise.all(saved.map(knowOwn));
       await ledger.add({
         input,
         outputs,
@@ -92,6 +100,13 @@ export function intoFolder(
     } catch (error) {
       return [`It will be computed again, for it cannot be written down: ${messageOf(error)}`];
     }
+  }
+
+  /** Another run in the same folder may have written over it, and what it has made is not ours to vouch for. */
+  async function knowOwn(file: OutputFile): Promise<KnownFile> {
+    const known = await ledger.know(file.path);
+    if (file.bytes.equals(await readFile(file.path))) return known;
+    throw new Error(`another run has written ${file.path}`);
   }
 }
 
