@@ -284,8 +284,12 @@ function pointsOf(calls: readonly Call[]): KillPoint[] {
     if (op === 'spawn') {
       if (!WRITES.test(call.path)) return FULL ? at('before', 'started') : [];
       const untils = MIDDLES.filter(([program]) => program.test(call.path)).flatMap(([, u]) => u);
-      const middles = untils.flatMap((until) =>
-        at('started', 'tree').map((point) => ({ ...point, until })),
+      // With the program or without it: both of each take as long again, and are for a full run.
+      const middles = untils.flatMap((until, n) =>
+        (FULL ? at('started', 'tree') : at(n % 2 === 0 ? 'started' : 'tree')).map((point) => ({
+          ...point,
+          until,
+        })),
       );
       return [
         ...at('started', 'ended', ...(FULL ? (['before', 'tree'] as const) : [])),
