@@ -1,10 +1,10 @@
+import { mapAhead, untilAborted } from '../ahead.ts';
 import { asLotusError, cancelled, type LotusError } from '../errors.ts';
 import type { Facts } from '../job/answer.ts';
 import type { OutputFile } from '../job/formats.ts';
 import { inferImage } from '../job/run.ts';
 import type { JobOptions } from '../job/schema.ts';
 import type { Model } from '../worker/model.ts';
-import { mapAhead, untilAborted } from './ahead.ts';
 import { readInput } from './inputs.ts';
 import type { Planned, Task } from './plan.ts';
 import type { Session } from './session.ts';
