@@ -1,3 +1,4 @@
+import type { ErrorCode, LotusError } from '../errors.ts';
 import type { Prediction } from '../models.ts';
 import type { DepthMap } from '../worker/model.ts';
 import type { Ready } from '../worker/protocol.ts';
@@ -45,6 +46,33 @@ export interface Answer extends Omit<Facts, 'files'> {
   image_base64: string | null;
   /** Null where it could not be saved. */
   file_path: string | null;
+}
+
+/** What went wrong with one image of several, as a job that failed says it. */
+export interface ImageFailure {
+  error: string;
+  code: ErrorCode;
+  status: number;
+}
+
+/** What came of one image of several; `id` as the caller has sent it. */
+export type ImageAnswer = { id?: string } & (Answer | ImageFailure);
+
+/** The answer of a job with several images, in the order in which they came. */
+export interface ImagesAnswer {
+  images: readonly ImageAnswer[];
+  /** How many of them have an error. */
+  failed: number;
+  timings_ms: Record<string, number>;
+  warnings: string[];
+}
+
+export function failureOf({ message, code, status }: LotusError): ImageFailure {
+  return { error: message, code, status };
+}
+
+export function isFailure(image: ImageAnswer): image is { id?: string } & ImageFailure {
+  return 'error' in image;
 }
 
 /** What a job has made. */

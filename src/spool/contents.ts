@@ -1,6 +1,7 @@
 import { lstat, readdir, rmdir, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { isHalfWritten, unlessGone } from '../storage/files.ts';
+import { imageStem, jobStem } from '../storage/names.ts';
 import { BEAT, removeBeat } from './beat.ts';
 import { isTaken } from './takeover.ts';
 
@@ -43,19 +44,29 @@ export async function contentsOf(dir: string, now: number): Promise<Contents> {
   return { records, taken };
 }
 
-/** Where a record's picture lies, if it has one there. */
-export function pictureBeside(record: string): string {
-  return `${record.slice(0, -RECORD.length)}${PICTURE}`;
+/** Where a record's picture lies, if it has one there: that of its first image, or of one after that. */
+export function pictureBeside(record: string, at: number): string {
+  const stem = record.slice(0, -RECORD.length);
+  return `${at === 0 ? stem : imageStem(stem, at + 1)}${PICTURE}`;
+}
+
+/** The record that a picture lies beside. */
+function recordBeside(picture: string): string {
+  return `${jobStem(picture.slice(0, -PICTURE.length))}${RECORD}`;
 }
 
 export function isPicture(name: string): boolean {
   return name.endsWith(PICTURE);
 }
 
-/** Remove a record, which may be gone already, and its picture. */
+/** Remove a record, which may be gone already, and its pictures. */
 export async function removeRecord(file: string): Promise<void> {
   await remove(file);
-  await remove(pictureBeside(file));
+  const dir = path.dirname(file);
+  const names = (await readdir(dir).catch(unlessGone)) ?? [];
+  for (const picture of names.filter(isPicture).map((name) => path.join(dir, name))) {
+    if (recordBeside(picture) === file) await remove(picture);
+  }
 }
 
 /** A picture whose record was never written, or is gone. */
@@ -64,8 +75,8 @@ async function removeOrphans(
   records: readonly string[],
   now: number,
 ): Promise<void> {
-  const kept = new Set(records.map(pictureBeside));
-  for (const file of pictures.filter((one) => !kept.has(one))) {
+  const kept = new Set(records);
+  for (const file of pictures.filter((one) => !kept.has(recordBeside(one)))) {
     const found = await lstat(file).catch(unlessGone);
     // When it was linked: it was written before that.
     if (found && found.ctimeMs < now - ABANDONED_MS) await remove(file);

@@ -18,7 +18,7 @@ import {
 import { byAge, type Found, readRecord } from './found.ts';
 import { OwnFolder } from './own-folder.ts';
 import { flushPicture, linkPicture } from './picture.ts';
-import { MAX_RECORD_BYTES, outputOf, type ResultRecord, recordOf } from './record.ts';
+import { MAX_RECORD_BYTES, outputOf, picturesOf, type ResultRecord, recordOf } from './record.ts';
 import { takeInto, takeOverGone } from './takeover.ts';
 
 /** As many as are delivered at once; what is beyond them is found when these are gone. */
@@ -56,13 +56,13 @@ interface SpoolOptions {
 interface ToWrite {
   readonly name: string;
   readonly text: string;
-  /** Its name in the folder of pictures. */
-  readonly picture: string | null;
+  /** Their names in the folder of pictures, an image each. */
+  readonly pictures: readonly (string | null)[];
 }
 
 /**
  * Results on the volume, so that they outlive their worker: `output_images/.spool/<endpoint>/<worker>~<life>/<job>.json`,
- * one small record each, and its picture beside it.
+ * one small record each, and its pictures beside it.
  */
 export class Spool implements Outbox {
   readonly #options: SpoolOptions;
@@ -102,14 +102,17 @@ export class Spool implements Outbox {
     if (Buffer.byteLength(text) > MAX_RECORD_BYTES) {
       throw new Error(`its record has ${Buffer.byteLength(text)} bytes, not ${MAX_RECORD_BYTES}`);
     }
-    return { name: nameOf(result.jobId), text, picture: record.picture?.name ?? null };
+    const pictures = picturesOf(record).map((picture) => picture?.name ?? null);
+    return { name: nameOf(result.jobId), text, pictures };
   }
 
   async #keep(write: ToWrite): Promise<void> {
     this.#inHand.add(write.name);
     this.#done.delete(write.name);
     const outputs = await this.#folder.outputs();
-    if (write.picture) await this.#flush(path.join(outputs, write.picture));
+    for (const picture of write.pictures) {
+      if (picture !== null) await this.#flush(path.join(outputs, picture));
+    }
     await this.#write(write, outputs);
   }
 
@@ -152,10 +155,12 @@ export class Spool implements Outbox {
   }
 
   async #write(write: ToWrite, outputs: string, isAgain = false): Promise<void> {
-    const { name, text, picture } = write;
+    const { name, text, pictures } = write;
     try {
       const file = path.join(await this.#folder.make(outputs), name);
-      await this.#setBeside(file, picture && path.join(outputs, picture));
+      for (const [at, picture] of pictures.entries()) {
+        await this.#setBeside(pictureBeside(file, at), picture && path.join(outputs, picture));
+      }
       await writeWhole(file, text, { durable: true });
     } catch (error) {
       // It was taken over just now, for this process stood still for long.
@@ -165,9 +170,8 @@ export class Spool implements Outbox {
   }
 
   /** Without it the picture is found where it was saved, unless another has been saved there meanwhile. */
-  async #setBeside(record: string, picture: string | null): Promise<void> {
+  async #setBeside(beside: string, picture: string | null): Promise<void> {
     try {
-      const beside = pictureBeside(record);
       await remove(beside);
       if (picture !== null) await linkPicture(picture, beside);
     } catch (error) {

@@ -67,6 +67,16 @@ export function fileStem(jobId: string): string {
   return withDigest(jobId, jobId.replaceAll(/[^A-Za-z0-9_-]/g, '_'));
 }
 
+/** What the names of the files of a job's image begin with, of several; `n` from 1 on. */
+export function imageStem(jobStem: string, n: number): string {
+  return `${jobStem}~${n}`;
+}
+
+/** The job's, of that: a number is shorter than a digest, which may be behind the same sign. */
+export function jobStem(stem: string): string {
+  return stem.replace(/~\d{1,3}$/, '');
+}
+
 function withDigest(id: string, harmless: string): string {
   const safe = harmless.slice(0, MAX_NAME);
   if (safe === id && safe !== '') return safe;

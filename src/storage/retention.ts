@@ -2,6 +2,7 @@ import { lstat, opendir, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { clockOf } from './clock.ts';
 import { isHalfWritten, unlessGone } from './files.ts';
+import { jobStem } from './names.ts';
 
 /** How long files stay, and how much of them. Null: for ever, and all. */
 export interface RetentionLimits {
@@ -78,9 +79,9 @@ export async function sweepFolder(
   return swept;
 }
 
-/** A job's files are called as it is, up to their first dot. */
+/** A job's files are called as it is, up to their first dot; of several images with a number behind it. */
 function jobOf(name: string): string {
-  return name.slice(0, name.indexOf('.'));
+  return jobStem(name.slice(0, name.indexOf('.')));
 }
 
 async function list(

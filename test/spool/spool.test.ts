@@ -119,8 +119,8 @@ describe('a result that was kept', () => {
 
   it('is refused when its record is larger than any of ours', async () => {
     const { workspace, spool } = await workspaceOfTest();
-    const kept = spoolIn(workspace).keep({ jobId: 'a', output: 'x'.repeat(70_000) });
-    await expect(kept).rejects.toThrow(/its record has 70\d+ bytes/);
+    const kept = spoolIn(workspace).keep({ jobId: 'a', output: 'x'.repeat(1_050_000) });
+    await expect(kept).rejects.toThrow(/its record has 1050\d+ bytes/);
     expect(await readdir(path.dirname(spool))).toEqual([]);
   });
 
@@ -480,7 +480,7 @@ describe('what is no record', () => {
     const { workspace, spool } = await workspaceOfTest();
     const dir = await leftFolder(spool);
     await mkdir(path.join(dir, 'folder.json'));
-    await writeFile(path.join(dir, 'later.json'), '{"version":2,"what":"ever"}');
+    await writeFile(path.join(dir, 'later.json'), '{"version":3,"what":"ever"}');
     const after = spoolIn(workspace);
     expect([await after.owed(), after.lines]).toEqual([[], []]);
     const own = await folderOf(spool);
