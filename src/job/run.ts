@@ -4,17 +4,31 @@ import { COLORMAPS } from '../image/colormap.ts';
 import { decodeImage } from '../image/decode.ts';
 import type { Secret } from '../secret.ts';
 import { writeWhole } from '../storage/files.ts';
-import { fileStem } from '../storage/names.ts';
+import { fileStem, imageStem } from '../storage/names.ts';
 import type { Bounded } from '../time/bounded.ts';
-import type { DepthMap, RunRequestOptions } from '../worker/model.ts';
+import type { DepthMap, RgbImage, RunRequestOptions } from '../worker/model.ts';
 import { type AcquireContext, acquireImage } from './acquire.ts';
-import { type Answer, type Facts, gatherFacts, type Made, toAnswer } from './answer.ts';
+import {
+  type Answer,
+  type Facts,
+  gatherFacts,
+  type ImagesAnswer,
+  type Made,
+  toAnswer,
+} from './answer.ts';
 import { authorize, type KeyBearer } from './authorize.ts';
 import type { JobContext } from './context.ts';
 import { FORMATS, type OutputFile } from './formats.ts';
-import { type JobOptions, type OutputFormat, parseJobInput } from './schema.ts';
+import { answerImages, type ImagesContext } from './images.ts';
+import { type ImageSource, type JobOptions, type OutputFormat, parseJobInput } from './schema.ts';
 import { Stopwatch } from './stopwatch.ts';
-import { NOT_UPLOADED, planUploads, type UploadsContext, uploadFiles } from './upload.ts';
+import {
+  NOT_UPLOADED,
+  planUploads,
+  type UploadPlan,
+  type UploadsContext,
+  uploadFiles,
+} from './upload.ts';
 import { chooseView, type View } from './view.ts';
 
 /** A job as it came. */
@@ -30,7 +44,7 @@ export interface Outcome {
 }
 
 /** What a job runs in that a stranger has sent. */
-export interface ServeContext extends JobContext, AcquireContext, UploadsContext {
+export interface ServeContext extends JobContext, AcquireContext, UploadsContext, ImagesContext {
   /** The key that every job must bring; null: nobody gets in. */
   readonly apiKey: Secret | null;
   /** The files are saved here, as `<id>` and their format's suffix. */
@@ -46,21 +60,66 @@ export interface ServeContext extends JobContext, AcquireContext, UploadsContext
  *
  * @throws LotusError with the code that the caller gets.
  */
-export async function runJob(job: JobRequest, context: ServeContext): Promise<Answer> {
+export async function runJob(
+  job: JobRequest,
+  context: ServeContext,
+): Promise<Answer | ImagesAnswer> {
   authorize(job, context.apiKey);
-  const { image, uploadUrl, options } = parseJobInput(job.input);
+  const { image, images, uploadUrl, options } = parseJobInput(job.input);
   admitModel(options.model_id, context.modelName);
   const view = chooseView(context.prediction, options);
   const plan = planUploads({ uploadUrl, s3Config: job.s3Config }, context);
+  const folder = fileStem(job.id);
+  const answering = { options, view, plan, folder, context };
+  if (image) {
+    return await answerImage(await prepareImage(image, context), { ...answering, stem: folder });
+  }
+  const share = Math.floor(context.maxAnswerBytes / images.length);
+  const each = { ...answering, context: { ...context, maxAnswerBytes: share } };
+  const stages = {
+    prepare: (one: ImageSource) => prepareImage(one, context),
+    answer: (one: Prepared, n: number) => answerImage(one, { ...each, stem: imageStem(folder, n) }),
+  };
+  return await answerImages(images, stages, context);
+}
+
+/** An image that is ready for the model. */
+interface Prepared {
+  readonly image: RgbImage;
+  readonly clock: Stopwatch;
+  /** Since when, on the clock of `performance.now()`. */
+  readonly at: number;
+}
+
+async function prepareImage(source: ImageSource, context: ServeContext): Promise<Prepared> {
   const clock = new Stopwatch();
-  const bytes = await clock.time('acquire', acquireImage(image, context));
-  const name = fileStem(job.id);
-  const stem = path.join(context.outputDir, name);
-  const pathOf = (format: OutputFormat) => stem + FORMATS[format].suffix;
-  const made = await makeFiles(bytes, { options, view, pathOf, context, clock });
+  const bytes = await clock.time('acquire', acquireImage(source, context));
+  const image = await clock.time('image_decode', decodeImage(bytes, context.signal));
+  return { image, clock, at: performance.now() };
+}
+
+interface Answering {
+  options: JobOptions;
+  view: View;
+  plan: UploadPlan | null;
+  /** The job's, in a bucket. */
+  folder: string;
+  /** What the image's files are called. */
+  stem: string;
+  context: ServeContext;
+}
+
+async function answerImage(
+  { image, clock, at }: Prepared,
+  { options, view, plan, folder, stem, context }: Answering,
+): Promise<Answer> {
+  clock.add({ wait: performance.now() - at });
+  const pathOf = (format: OutputFormat) =>
+    path.join(context.outputDir, stem + FORMATS[format].suffix);
+  const made = await makeFiles(image, { options, view, pathOf, context, clock });
   const { saved, warnings } = await clock.time('save', saveOrWarn(made.files, context));
   const uploads = plan
-    ? await clock.time('upload', uploadFiles(made.files, name, plan, context))
+    ? await clock.time('upload', uploadFiles(made.files, folder, plan, context))
     : NOT_UPLOADED;
   return toAnswer(made, {
     saved,
@@ -86,7 +145,8 @@ export async function inferImage(
 ): Promise<Outcome> {
   const view = chooseView(context.prediction, options);
   const clock = new Stopwatch();
-  const made = await makeFiles(bytes, { options, view, pathOf, context, clock });
+  const image = await clock.time('image_decode', decodeImage(bytes, context.signal));
+  const made = await makeFiles(image, { options, view, pathOf, context, clock });
   await clock.time('save', Promise.all(made.files.map(save)));
   return { files: made.files, facts: gatherFacts(made, clock.timings()) };
 }
@@ -99,12 +159,11 @@ interface Making {
   clock: Stopwatch;
 }
 
-/** Decode an image, run the model on it and encode the map: all but saving it. */
+/** Run the model on an image and encode the map: all but saving it. */
 async function makeFiles(
-  bytes: Uint8Array,
+  image: RgbImage,
   { options, view, pathOf, context, clock }: Making,
 ): Promise<Made> {
-  const image = await clock.time('image_decode', decodeImage(bytes, context.signal));
   const map = await context.model.run(image, modelRequest(options, view, context.signal));
   clock.add(map.timings_ms);
   const files = await clock.time('image_encode', encodeMap(map, options, pathOf));

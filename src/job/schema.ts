@@ -12,6 +12,15 @@ const MAX_FORMATS = 32;
 /** The hub's are under a hundred; a refusal repeats it. */
 const MAX_MODEL_ID = 200;
 
+/**
+ * So many images a job may have: each then has 600 KB of the 10 MB that RunPod takes of an answer, and half a minute of
+ * the ten that it lets a job run.
+ */
+export const MAX_IMAGES = 16;
+
+/** It is repeated in the answer. */
+const MAX_IMAGE_ID = 200;
+
 /** Beyond the largest image there is nothing to gain. */
 const MAX_PROCESSING_RES = 4096;
 
@@ -97,6 +106,19 @@ function hasItsEnsemble({ output_formats, ensemble_size }: EnsembleOptions): boo
 
 export const jobOptionsSchema = z.strictObject(options).refine(hasItsEnsemble, ENSEMBLE_NEEDED);
 
+/** One image of several. What is wrong with one is that image's error. */
+const imageItem = z.strictObject({
+  image_url: z.string().nullish(),
+  image_base64: z.string().nullish(),
+  id: z
+    .string()
+    .max(MAX_IMAGE_ID, `Too long: at most ${MAX_IMAGE_ID} characters`)
+    .optional()
+    .meta({ description: 'Repeated in its answer' }),
+});
+
+const { $schema: _, ...itemAsJson } = z.toJSONSchema(imageItem, { io: 'input' });
+
 /** A job's `input` on the queue and the local API: the key, an image, and the options. */
 const jobInput = z.strictObject({
   // Anything passes: what it should be was decided by `authorize`, and a wrong one must not be told of.
@@ -107,12 +129,22 @@ const jobInput = z.strictObject({
   }),
   image_url: z.string().nullish().meta({
     description:
-      'Where the image is: `https://` or `http://`, on the public internet, for anybody to open. Either this or `image_base64`',
+      'Where the image is: `https://` or `http://`, on the public internet, for anybody to open. Either this, `image_base64` or `images`',
   }),
   image_base64: z
     .string()
     .nullish()
     .meta({ description: 'The image: JPEG, PNG or WebP, in base64 or as a data URL' }),
+  images: z
+    .array(z.unknown().meta(itemAsJson))
+    // Not min and max, which complain of a text's length as well.
+    .refine(({ length }) => length > 0, 'Empty: send at least one image')
+    .refine(({ length }) => length <= MAX_IMAGES, `Too many: at most ${MAX_IMAGES} images a job`)
+    .meta({ minItems: 1, maxItems: MAX_IMAGES })
+    .nullish()
+    .meta({
+      description: `Several images instead of one, at most ${MAX_IMAGES}: each has either \`image_url\` or \`image_base64\`, and may have an \`id\` of the caller's`,
+    }),
   upload_url: z.string().nullish().meta({
     description:
       'Where the grey PNG is to be put instead of `image_base64`: an `https://` URL that takes a PUT, as storages presign them',
@@ -127,13 +159,16 @@ export type JobOptions = z.infer<typeof jobOptionsSchema>;
 /** Where a job's image comes from, as it was sent. */
 export type ImageSource = { readonly url: string } | { readonly base64: string };
 
-/** A job's input, checked; the key is no longer in it. */
-export interface JobInput {
-  readonly image: ImageSource;
-  /** Where the picture is to be put; as it was sent. */
+/** A job's input, checked; the key is no longer in it. It has either one image or several. */
+export type JobInput = {
+  /** Where the picture is to be put; as it was sent. Null with several images. */
   readonly uploadUrl: string | null;
   readonly options: JobOptions;
-}
+} & (
+  | { readonly image: ImageSource; readonly images?: never }
+  /** As they were sent: each is for `parseImageItem` to look at. */
+  | { readonly images: readonly unknown[]; readonly image?: never }
+);
 
 /**
  * Check a job's options.
@@ -150,18 +185,51 @@ export function parseJobOptions(value: unknown): JobOptions {
  * @throws LotusError `invalid_input`, naming every field that is wrong, and every unknown one; `no_image`.
  */
 export function parseJobInput(value: unknown): JobInput {
-  const { api_key: _, image_url, image_base64, upload_url, ...rest } = parse(jobInputSchema, value);
-  const image = imageSource(image_url ?? null, image_base64 ?? null);
-  return { image, uploadUrl: upload_url ?? null, options: rest };
+  const { api_key, image_url, image_base64, images, upload_url, ...options } = parse(
+    jobInputSchema,
+    value,
+  );
+  const uploadUrl = upload_url ?? null;
+  onlyOneOf({ image_url, image_base64, images });
+  if (!images) {
+    return { image: imageSource(image_url ?? null, image_base64 ?? null), uploadUrl, options };
+  }
+  if (uploadUrl !== null) {
+    throw new LotusError(
+      'invalid_input',
+      'Invalid input: upload_url takes one picture, and there are images; send no upload_url, or one image a job.',
+    );
+  }
+  return { images, uploadUrl, options };
+}
+
+/**
+ * Check one image of several.
+ *
+ * @throws LotusError `invalid_input`, naming every field that is wrong, and every unknown one; `no_image`.
+ */
+export function parseImageItem(value: unknown): ImageSource {
+  const { image_url, image_base64 } = parse(imageItem, value);
+  onlyOneOf({ image_url, image_base64 });
+  return imageSource(image_url ?? null, image_base64 ?? null);
+}
+
+/** The id of one image of several, whatever else is wrong with it; undefined where it has none that can be repeated. */
+export function imageId(value: unknown): string | undefined {
+  return z.looseObject({ id: imageItem.shape.id }).safeParse(value).data?.id;
+}
+
+/** @throws LotusError `invalid_input`, naming the fields. */
+function onlyOneOf(fields: Readonly<Record<string, unknown>>): void {
+  const sent = Object.keys(fields).filter((name) => (fields[name] ?? null) !== null);
+  if (sent.length <= 1) return;
+  throw new LotusError(
+    'invalid_input',
+    `Invalid input: there are ${sent.join(' and ')}; send one of them.`,
+  );
 }
 
 function imageSource(url: string | null, base64: string | null): ImageSource {
-  if (url !== null && base64 !== null) {
-    throw new LotusError(
-      'invalid_input',
-      'Invalid input: there are image_url and image_base64; send one of them.',
-    );
-  }
   if (url !== null) return { url };
   if (base64 !== null) return { base64 };
   throw new LotusError('no_image', 'There is no image: send image_base64 or image_url.');
@@ -180,7 +248,7 @@ function parse<T>(schema: z.ZodType<T>, value: unknown): T {
 const MAX_TOLD = 12;
 
 /** Fields whose values are not repeated: a URL may have a token in it. */
-const UNTOLD: ReadonlySet<string> = new Set(['image_url', 'upload_url']);
+const UNTOLD: ReadonlySet<string> = new Set(['image_url', 'images', 'upload_url']);
 
 function describe(issue: z.core.$ZodIssue, input: unknown): string {
   if (issue.code === 'unrecognized_keys') {
@@ -194,7 +262,11 @@ function describe(issue: z.core.$ZodIssue, input: unknown): string {
     input,
   );
   if (value === undefined) return `${field} is missing`;
-  return `${field}: ${message}, got ${UNTOLD.has(field) ? typeof value : excerpt(value)}`;
+  return `${field}: ${message}, got ${UNTOLD.has(field) ? kindOf(value) : excerpt(value)}`;
+}
+
+function kindOf(value: unknown): string {
+  return Array.isArray(value) ? `a list of ${value.length}` : typeof value;
 }
 
 /** A value for an error message: short, whatever a caller has sent. */

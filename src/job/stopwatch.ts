@@ -3,9 +3,11 @@ export class Stopwatch {
   readonly #start = performance.now();
   readonly #timings: Record<string, number> = {};
 
-  /** Put the stages that somebody else has timed beside its own. */
+  /** Put the stages that somebody else has timed beside its own, or on top of them. */
   add(timings: Readonly<Record<string, number>>): void {
-    Object.assign(this.#timings, timings);
+    for (const [stage, ms] of Object.entries(timings)) {
+      this.#timings[stage] = (this.#timings[stage] ?? 0) + ms;
+    }
   }
 
   /** Time one stage. */

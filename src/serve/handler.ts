@@ -1,17 +1,14 @@
 import { asLotusError, LotusError } from '../errors.ts';
-import type { Answer } from '../job/answer.ts';
-import { fitAnswer } from '../job/fit.ts';
+import { type Answer, failureOf, type ImagesAnswer, isFailure } from '../job/answer.ts';
+import { fitAnswer, fitImages } from '../job/fit.ts';
+import type { ImagesContext } from '../job/images.ts';
 import type { Log } from '../log.ts';
 import { type Handler, type Job, JobStopped } from '../runpod/handler.ts';
 
 interface HandlerOptions {
-  /**
-   * Runs a job; throws what the caller is to be told.
-   *
-   * @param maxAnswerBytes how many bytes of JSON the answer may have.
-   */
-  run(job: Job, signal: AbortSignal, maxAnswerBytes: number): Promise<Answer>;
-  /** Gets one line a job. */
+  /** Runs a job; throws what the caller is to be told. */
+  run(job: Job, context: Required<ImagesContext>): Promise<Answer | ImagesAnswer>;
+  /** Gets one line a job, and one for each of several images that failed. */
   log: Log;
 }
 
@@ -19,22 +16,48 @@ interface HandlerOptions {
 export function jobHandler({ run, log }: HandlerOptions): Handler {
   return async (job, { signal, maxOutputBytes }) => {
     const since = performance.now();
+    const onFailure = (n: number, failure: LotusError) =>
+      logFailure(log, { ...subject(job), image: n }, failure, 'image');
     try {
-      const answer = fitAnswer(await run(job, signal, maxOutputBytes), maxOutputBytes);
-      const level = answer.file_path === null ? 'error' : 'info'; // the volume is of no use
-      log[level]({ ...subject(job), outcome: 'completed', ...facts(answer) }, 'job');
+      const made = await run(job, { signal, maxAnswerBytes: maxOutputBytes, onFailure });
+      const answer = isOfSeveral(made)
+        ? fitImages(made, maxOutputBytes)
+        : fitAnswer(made, maxOutputBytes);
+      const level = isTrouble(answer) ? 'error' : 'info';
+      const told = isOfSeveral(answer) ? factsOfImages(answer) : facts(answer);
+      log[level]({ ...subject(job), outcome: 'completed', ...told }, 'job');
       return answer;
     } catch (error) {
       const failure = asLotusError(signal.aborted ? whyStopped(signal, error) : error);
-      const { code, status, message, cause } = failure;
       const ms = Math.round(performance.now() - since);
-      const line = { ...subject(job), outcome: 'failed', code, status, error: message, ms };
-      // The caller's mistakes are no errors of ours.
-      if (status >= 500) log.error({ ...line, err: cause }, 'job');
-      else log.info(line, 'job');
-      return { error: message, status, code };
+      logFailure(log, { ...subject(job), outcome: 'failed', ms }, failure, 'job');
+      return failureOf(failure);
     }
   };
+}
+
+function logFailure(
+  log: Log,
+  about: object,
+  { code, status, message, cause }: LotusError,
+  what: 'job' | 'image',
+): void {
+  const line = { ...about, code, status, error: message };
+  // The caller's mistakes are no errors of ours.
+  if (status >= 500) log.error({ ...line, err: cause }, what);
+  else log.info(line, what);
+}
+
+function isOfSeveral(answer: Answer | ImagesAnswer): answer is ImagesAnswer {
+  return 'images' in answer;
+}
+
+/** Whether something is wrong with us: the volume is of no use, or an image failed by our fault. */
+function isTrouble(answer: Answer | ImagesAnswer): boolean {
+  if (!isOfSeveral(answer)) return answer.file_path === null;
+  return answer.images.some((image) =>
+    isFailure(image) ? image.status >= 500 : image.file_path === null,
+  );
 }
 
 /** What is known of a job before anything in it was looked at. Its id is the platform's, or a stranger's. */
@@ -58,6 +81,17 @@ function facts(answer: Answer) {
     ...(isLeftOut && { picture: 'left out' }),
     ...(warnings.length > 0 && { warnings }),
     ms: answer.timings_ms,
+  };
+}
+
+function factsOfImages({ images, failed, timings_ms }: ImagesAnswer) {
+  return {
+    images: images.length,
+    failed,
+    each: images.map((image) =>
+      isFailure(image) ? { code: image.code, error: image.error } : facts(image),
+    ),
+    ms: timings_ms,
   };
 }
 

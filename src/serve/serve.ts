@@ -111,7 +111,7 @@ function handlerFor(model: Model, { config, log }: Service): Handler {
     saves: new Bounded(SAVES),
   };
   return jobHandler({
-    run: (job, signal, maxAnswerBytes) => runJob(job, { ...context, signal, maxAnswerBytes }),
+    run: (job, request) => runJob(job, { ...context, ...request }),
     log,
   });
 }

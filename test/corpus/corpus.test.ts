@@ -69,8 +69,8 @@ async function rig(): Promise<{ handler: Handler; stage: Stage }> {
     network: stage,
     uploads: { bucket: null, timeoutMs: 1000 },
   };
-  const run: Parameters<typeof jobHandler>[0]['run'] = (job, signal, maxAnswerBytes) =>
-    runJob(job, { ...context, signal, maxAnswerBytes });
+  const run: Parameters<typeof jobHandler>[0]['run'] = (job, request) =>
+    runJob(job, { ...context, ...request });
   return { handler: jobHandler({ run, log }), stage };
 }
 

@@ -6,6 +6,8 @@ import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { APP_ROOT } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import type { LotusError } from '../../src/errors.ts';
+import type { Answer, ImageAnswer, ImagesAnswer } from '../../src/job/answer.ts';
 import { runJob } from '../../src/job/run.ts';
 import { provision } from '../../src/provision/provision.ts';
 import { FOR_THE_MODEL } from '../../src/provision/steps.ts';
@@ -37,7 +39,26 @@ afterAll(async () => {
 
 type Prediction = 'disparity' | 'depth';
 
-function run(
+/** One image, in one answer. */
+async function run(options: object, circumstances: Circumstances = {}): Promise<Answer> {
+  const answer = await runAny({ image_base64: photo, ...options }, circumstances);
+  if ('images' in answer) throw new Error('it is an answer of several images');
+  return answer;
+}
+
+/** Several, in one answer. */
+async function runSeveral(
+  images: readonly unknown[],
+  { options = {}, ...circumstances }: Circumstances & { options?: object } = {},
+): Promise<ImagesAnswer> {
+  const answer = await runAny({ images, ...options }, circumstances);
+  if (!('images' in answer)) throw new Error('it is an answer of one image');
+  return answer;
+}
+
+type Circumstances = NonNullable<Parameters<typeof runAny>[1]>;
+
+function runAny(
   options: object,
   {
     id = 'job-1',
@@ -46,9 +67,11 @@ function run(
     folder = outputDir,
     makeOutputDir = async (): Promise<unknown> => null,
     waitMs = 60_000,
+    maxAnswerBytes = 20_000_000,
+    onFailure = (_n: number, _failure: LotusError): void => {},
   } = {},
 ) {
-  const input = { api_key: 'key', image_base64: photo, processing_res: 128, ...options };
+  const input = { api_key: 'key', processing_res: 128, ...options };
   const { fetch, uploads } = readConfig({});
   const context = {
     apiKey: new Secret('key'),
@@ -60,7 +83,8 @@ function run(
     saves: new Bounded({ waitMs, maxHanging: 1 }),
     fetch,
     uploads,
-    maxAnswerBytes: 20_000_000,
+    maxAnswerBytes,
+    onFailure,
     signal,
   };
   return runJob({ id, input }, context);
@@ -209,6 +233,123 @@ print("read")`;
     expect(warnings).toEqual([
       expect.stringMatching(/^png is not saved: Cannot save .*job-1\.png: E/),
     ]);
+  });
+});
+
+describe('several images', () => {
+  const good = (image: ImageAnswer | undefined): Answer => {
+    if (!image || 'error' in image) throw new Error(`it is no answer: ${JSON.stringify(image)}`);
+    return image;
+  };
+  const withoutTimes = (image: ImageAnswer | undefined) => ({ ...good(image), timings_ms: null });
+
+  it('have an answer each, in their order, and one that is bad fails alone', async () => {
+    const failures: unknown[] = [];
+    const onFailure = (n: number, { code }: LotusError) => failures.push([n, code]);
+    const small = await sharp(Buffer.from(photo, 'base64')).resize(64).png().toBuffer();
+    const answer = await runSeveral(
+      [
+        { id: 'photo', image_base64: photo },
+        { id: 'bad', image_base64: 'aGVsbG8=' },
+        { image_base64: small.toString('base64') },
+      ],
+      { id: 'several', onFailure, options: { output_formats: ['npy'] } },
+    );
+    expect(answer).toEqual({
+      images: [expect.anything(), expect.anything(), expect.anything()],
+      failed: 1,
+      timings_ms: { total: expect.any(Number) },
+      warnings: [],
+    });
+    const [first, second, third] = answer.images;
+    const alone = await run({ output_formats: ['npy'] }, { id: 'alone' });
+    const named = (file: string | null) => file?.replace('several~1', 'alone') ?? null;
+    expect({
+      ...withoutTimes(first),
+      file_path: named(good(first).file_path),
+      files: good(first).files.map((file) => ({ ...file, file_path: named(file.file_path) })),
+    }).toEqual({ id: 'photo', ...alone, timings_ms: null });
+    expect(second).toEqual({
+      id: 'bad',
+      error: expect.stringContaining('JPEG'),
+      code: 'unsupported_format',
+      status: 400,
+    });
+    expect(third).toMatchObject({ width: 64, file_path: path.join(outputDir, 'several~3.png') });
+    expect(third).not.toHaveProperty('id');
+    expect(good(third).timings_ms).toMatchObject({
+      acquire: expect.any(Number),
+      wait: expect.any(Number),
+      unet: expect.any(Number),
+    });
+    const saved = (await readdir(outputDir)).filter((name) => name.startsWith('several'));
+    expect(saved.sort()).toEqual([1, 3].flatMap((n) => [`several~${n}.npy`, `several~${n}.png`]));
+    expect(failures).toEqual([[2, 'unsupported_format']]);
+  });
+
+  it('that are malformed each in its own way are answered each with what is wrong', async () => {
+    const { images, failed } = await runSeveral([
+      {},
+      'https://example.com/?token=hunter2',
+      { id: 'both', image_url: 'https://example.com/?token=hunter2', image_base64: photo },
+      { id: 'typo', image_base64: photo, sead: 3 },
+      { id: 'inside', image_url: 'http://127.0.0.1:1/?token=hunter2' },
+      { id: 7, image_base64: photo },
+      null,
+    ]);
+    expect(failed).toBe(7);
+    expect(images).toMatchObject([
+      { code: 'no_image' },
+      { code: 'invalid_input', error: /expected object/ },
+      {
+        id: 'both',
+        error: 'Invalid input: there are image_url and image_base64; send one of them.',
+      },
+      { id: 'typo', error: 'Invalid input: unknown field "sead".' },
+      { id: 'inside', code: 'fetch_refused' },
+      { code: 'invalid_input', error: /^Invalid input: id: .*, got 7\.$/ },
+      { code: 'invalid_input' },
+    ]);
+    expect(JSON.stringify(images)).not.toContain('hunter2');
+  });
+
+  it('have no more pictures in the answer than it may have, the largest left out first', async () => {
+    const [tiny, large] = await Promise.all(
+      [32, 640].map(async (width) => {
+        const image = await sharp(Buffer.from(photo, 'base64')).resize(width).png().toBuffer();
+        return { image_base64: image.toString('base64') };
+      }),
+    );
+    const { images } = await runSeveral([large, tiny, large], { maxAnswerBytes: 10_000 });
+    expect(images).toMatchObject([
+      { image_base64: null, warnings: [/^image_base64 is null/] },
+      { image_base64: /^iVBOR/, warnings: [] },
+      { image_base64: null, warnings: [/^image_base64 is null/] },
+    ]);
+    const { file_path } = good(images[0]);
+    expect((await sharp(await readFile(file_path ?? '')).metadata()).width).toBe(640);
+  });
+
+  it('are refused together for an option that is wrong, and for a wrong key', async () => {
+    const image = { image_base64: photo };
+    const other = { model_id: 'jingheya/lotus-depth-g-v1-0' };
+    await expect(runSeveral([image], { options: other })).rejects.toMatchObject({
+      code: 'model_not_allowed',
+    });
+    await expect(runSeveral([image], { options: { api_key: 'no' } })).rejects.toMatchObject({
+      code: 'unauthorized',
+    });
+  });
+
+  it('end together when nobody wants the job any more', async () => {
+    const controller = new AbortController();
+    const onFailure = () => controller.abort(); // the first has gone wrong, the second is on its way
+    const several = runSeveral([{}, { image_base64: photo }, { image_base64: photo }], {
+      signal: controller.signal,
+      onFailure,
+    });
+    await expect(several).rejects.toMatchObject({ code: 'cancelled' });
+    expect((await run({})).width).toBe(640);
   });
 });
 

@@ -31,8 +31,9 @@ describe('parseJobInput', () => {
     fc.assert(
       fc.property(fc.oneof({ weight: 5, arbitrary: input }, fc.json()), (json) => {
         try {
-          const { image, options } = parseJobInput(JSON.parse(json));
-          expect(Object.values(image)).toEqual([expect.any(String)]);
+          const { image, images, options } = parseJobInput(JSON.parse(json));
+          if (image) expect(Object.values(image)).toEqual([expect.any(String)]);
+          else expect(images.length).toBeGreaterThan(0);
           expect(options.output_formats[0]).toBe('png');
           expect(Object.getPrototypeOf(options)).toBe(Object.prototype);
         } catch (error) {

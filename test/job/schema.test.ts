@@ -1,7 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LotusError } from '../../src/errors.ts';
-import { jobInputSchema, parseJobInput, parseJobOptions } from '../../src/job/schema.ts';
+import {
+  imageId,
+  jobInputSchema,
+  parseImageItem,
+  parseJobInput,
+  parseJobOptions,
+} from '../../src/job/schema.ts';
 
 /** `shared/job.md`, as far as this version has it. */
 const DEFAULTS = {
@@ -185,6 +191,43 @@ describe('parseJobOptions', () => {
   });
 });
 
+describe('parseImageItem', () => {
+  it('gives where the image is, whatever its id', () => {
+    expect(parseImageItem({ image_base64: 'AAAA' })).toEqual({ base64: 'AAAA' });
+    expect(parseImageItem({ image_url: 'u', image_base64: null, id: 'a' })).toEqual({ url: 'u' });
+  });
+
+  it.each([{}, { id: 'a' }, { image_url: null }])('says that there is no image in %j', (item) => {
+    expect(() => parseImageItem(item)).toThrow(expect.objectContaining({ code: 'no_image' }));
+  });
+
+  it.each([
+    [{ image_url: ['hunter2'] }, 'image_url: expected string'],
+    [{ image_url: 'hunter2', image_base64: 'AAAA' }, 'send one of them'],
+    [{ image_url: 'hunter2', seed: 1 }, 'unknown field "seed"'],
+    [{ image_url: 'hunter2', id: 'x'.repeat(201) }, 'id: Too long: at most 200 characters'],
+    ['hunter2', 'expected object'],
+  ])('refuses %j, and repeats no address', (item, wanted) => {
+    const message = refusal(parseImageItem, item);
+    expect(message).toContain(wanted);
+    expect(message).not.toContain('hunter2');
+  });
+});
+
+describe('imageId', () => {
+  it.each([
+    [{ id: 'a' }, 'a'],
+    [{ id: 'a', image_url: 7, more: 1 }, 'a'],
+    [{ id: 7 }, undefined],
+    [{ id: 'x'.repeat(201) }, undefined],
+    [{}, undefined],
+    [null, undefined],
+    ['a', undefined],
+  ])('of %j is %j, whatever else is wrong', (item, id) => {
+    expect(imageId(item)).toBe(id);
+  });
+});
+
 describe('parseJobInput', () => {
   it('gives the image as it came, and the defaults', () => {
     const input = { image: { base64: 'AAAA' }, uploadUrl: null, options: DEFAULTS };
@@ -257,10 +300,50 @@ describe('parseJobInput', () => {
     (name) => {
       const message = refusal(parseJobInput, { [name]: ['https://example.com/?hunter2'] });
       expect(message).toContain(`${name}: `);
-      expect(message).toContain('got object');
+      expect(message).toContain('got a list of 1');
       expect(message).not.toContain('hunter2');
     },
   );
+
+  it('gives several images as they came, for each to be looked at alone', () => {
+    const images = [{ image_url: 'not looked at here' }, 7];
+    const input = { images, uploadUrl: null, options: DEFAULTS };
+    expect(parseJobInput({ images })).toEqual(input);
+    expect(parseJobInput({ images, image_url: null, upload_url: null })).toEqual(input);
+  });
+
+  it('takes as many images as it says, and refuses more, and none, by their number', () => {
+    expect(parseJobInput({ images: Array(16).fill({}) }).images).toHaveLength(16);
+    expect(refusal(parseJobInput, { images: Array(17).fill({ image_url: 'hunter2' }) })).toBe(
+      'Invalid input: images: Too many: at most 16 images a job, got a list of 17.',
+    );
+    expect(refusal(parseJobInput, { images: [] })).toBe(
+      'Invalid input: images: Empty: send at least one image, got a list of 0.',
+    );
+    expect(refusal(parseJobInput, { images: 'https://example.com/?hunter2' })).toBe(
+      'Invalid input: images: expected array, received string, got string.',
+    );
+  });
+
+  it.each([
+    [{ image_url: 'u', images: [{}] }, 'image_url and images'],
+    [{ image_base64: 'AAAA', images: [{}] }, 'image_base64 and images'],
+    [
+      { image_base64: 'AAAA', image_url: 'u', images: [{}] },
+      'image_url and image_base64 and images',
+    ],
+  ])('refuses several images beside another: %j', (input, fields) => {
+    expect(refusal(parseJobInput, input)).toBe(
+      `Invalid input: there are ${fields}; send one of them.`,
+    );
+  });
+
+  it('refuses to put several pictures to one address', () => {
+    const input = { images: [{}], upload_url: 'https://example.com/?hunter2' };
+    const message = refusal(parseJobInput, input);
+    expect(message).toMatch(/^Invalid input: upload_url takes one picture, and there are images;/);
+    expect(message).not.toContain('hunter2');
+  });
 
   it('does not repeat an image that is under a wrong name', () => {
     const message = refusal(parseJobInput, { image: 'A'.repeat(5000) });
@@ -285,7 +368,8 @@ describe('parseJobInput', () => {
       fc.property(anything, (value) => {
         try {
           const input = parseJobInput(value);
-          expect(typeof Object.values(input.image)[0]).toBe('string');
+          if (input.image) expect(typeof Object.values(input.image)[0]).toBe('string');
+          else expect(input.images.length).toBeGreaterThan(0);
           expect(input.options.output_formats[0]).toBe('png');
         } catch (error) {
           if (!(error instanceof LotusError)) throw error;

@@ -80,10 +80,13 @@ export function terminate({ pid }: { pid?: number }): void {
 
 /** They lie in the workspace, which is not the test's own. */
 async function removeOutputs(platform: StandInPlatform, id: string): Promise<void> {
-  for (const { output } of platform.results(id) as {
-    output?: { files?: { file_path: string }[] };
-  }[]) {
-    for (const { file_path } of output?.files ?? []) await rm(file_path, { force: true });
+  interface Output {
+    files?: { file_path: string }[];
+    images?: Output[];
+  }
+  for (const { output } of platform.results(id) as { output?: Output }[]) {
+    const files = [output, ...(output?.images ?? [])].flatMap((one) => one?.files ?? []);
+    for (const { file_path } of files) await rm(file_path, { force: true });
   }
 }
 

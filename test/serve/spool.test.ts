@@ -93,17 +93,27 @@ describe('a worker that is killed before its results have arrived', () => {
   it('delivers them in its next life, to the byte, without running them again', async () => {
     const { workspace, spool } = await workspaceOfTest();
     const platform = await platformOfTest();
-    for (const id of ['map', 'failure']) platform.spoilResults(id, ...DOWN);
+    for (const id of ['map', 'failure', 'several']) platform.spoilResults(id, ...DOWN);
     const input = await goodInput();
+    const { image_base64, ...options } = input;
+    const images = [{ image_base64 }, { image_base64: '!' }, { id: 'third', image_base64 }];
     const jobs = [
       { id: 'map', input },
+      { id: 'several', input: { ...options, images } },
       { id: 'failure', input: { ...input, api_key: 'sk-of-nobody' } },
     ];
     const first = live({ platform, workspace });
     platform.queue(...jobs);
     await platform.until(() => jobs.every(({ id }) => postsOf(platform, id).length > 0));
     await first.kill();
-    expect(await records(spool)).toEqual(['failure.json', 'map.json', 'map.picture']);
+    expect(await records(spool)).toEqual([
+      'failure.json',
+      'map.json',
+      'map.picture',
+      'several.json',
+      'several.picture',
+      'several~3.picture',
+    ]);
     for (const file of (await filesBelow(spool)).filter((one) => one.endsWith('.json'))) {
       expect(await readFile(path.join(spool, file), 'utf8')).not.toMatch(/sk-|platform-secret/);
     }
@@ -111,9 +121,8 @@ describe('a worker that is killed before its results have arrived', () => {
     const second = live({ platform, workspace });
     platform.queue(...jobs); // the platform thinks that they are to be done again
     await second.logged('duplicate');
-    platform.mend('map');
-    platform.mend('failure');
-    await platform.until(() => platform.accepted.size === 2);
+    for (const { id } of jobs) platform.mend(id);
+    await platform.until(() => platform.accepted.size === 3);
     const { exitCode, lines } = await second.end();
     for (const { id } of jobs) {
       const [tried, ...more] = postsOf(platform, id).map(({ body }) => body);
@@ -123,8 +132,14 @@ describe('a worker that is killed before its results have arrived', () => {
     expect(platform.results('failure')).toEqual([
       { error: 'Unauthorized', output: { status: 401, code: 'unauthorized' } },
     ]);
+    const picture = expect.stringMatching(/^iVBOR/);
+    expect(platform.results('several')).toMatchObject([
+      {
+        output: { images: [{ image_base64: picture }, {}, { id: 'third', image_base64: picture }] },
+      },
+    ]);
     expect(lines.filter(({ msg }) => msg === 'job')).toEqual([]);
-    expect(lastWord(lines)).toMatchObject({ taken: 0, duplicates: 2, recovered: 2, delivered: 2 });
+    expect(lastWord(lines)).toMatchObject({ taken: 0, duplicates: 3, recovered: 3, delivered: 3 });
     expect([exitCode, existsSync(spool)]).toEqual([0, false]);
   });
 

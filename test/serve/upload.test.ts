@@ -61,6 +61,8 @@ it('a worker with a bucket uploads what is not in its answers, and says where al
     { id: 'put', input: { ...formats, upload_url: `${target.url}/good.png?token=${TOKEN}` } },
     { id: 'sync-put-badly', input: { ...formats, upload_url: `${target.url}/bad?token=${TOKEN}` } },
     { id: 'sync-stranger', input: formats, s3Config },
+    { id: 'several', input: { ...(await severalInput()), output_formats: ['npy'] } },
+    { id: 'sync-several', input: await severalInput() },
     { id: 'half', input: formats, s3Config: { accessSecret: 'planted-key-of-a-caller' } },
     { id: 'inside', input: { ...formats, upload_url: `https://10.0.0.1/?token=${TOKEN}` } },
   );
@@ -96,6 +98,25 @@ it('a worker with a bucket uploads what is not in its answers, and says where al
   const where = new URL(storage.url).host;
   expect(stranger?.warnings).toEqual([`npy is not uploaded: the bucket at ${where} answered 403.`]);
   expect(fileOf(stranger, 'npy')).not.toHaveProperty('url');
+
+  // 4096 bytes have no room for either picture.
+  const [several, syncSeveral] = (await results('several', 'sync-several')).map(
+    (outcome) => (outcome?.output as { images: Answer[] } | undefined)?.images,
+  );
+  expect(several).toHaveLength(2);
+  for (const [at, answer] of (several ?? []).entries()) {
+    expect(answer).toMatchObject({ image_base64: null, warnings: [] });
+    for (const format of ['png', 'npy']) {
+      const key = `several/several~${at + 1}.${format}`;
+      const { bytes } = await storage.read(storage.bucket, key);
+      expect(bytes.equals(await readFile(fileOf(answer, format)?.file_path ?? ''))).toBe(true);
+      expect(fileOf(answer, format)?.url).toContain(`/${key}?`);
+    }
+  }
+  for (const answer of syncSeveral ?? []) {
+    expect(answer.image_base64).toMatch(/^iVBOR/);
+    expect(fileOf(answer, 'png')).not.toHaveProperty('url');
+  }
 
   expect(half).toMatchObject({ code: 'invalid_input', status: 400 });
   expect(inside).toMatchObject({ code: 'fetch_refused', status: 400 });
@@ -174,6 +195,12 @@ it('a worker that is to end gives up its uploads, and delivers what it has', asy
     },
   ]);
 });
+
+/** Two images of a job. */
+async function severalInput() {
+  const { image_base64, ...options } = await goodInput();
+  return { ...options, images: [{ image_base64 }, { image_base64 }] };
+}
 
 function fileOf(answer: Answer | undefined, wanted: string) {
   return answer?.files.find(({ format }) => format === wanted);
