@@ -147,7 +147,7 @@ const jobInput = z.strictObject({
     }),
   upload_url: z.string().nullish().meta({
     description:
-      'Where the grey PNG is to be put instead of `image_base64`: an `https://` URL that takes a PUT, as storages presign them',
+      'Where the PNG is to be put instead of `image_base64`: an `https://` URL that takes a PUT, as storages presign them',
   }),
   ...options,
 });
