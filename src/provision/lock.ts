@@ -35,6 +35,10 @@ interface LockTiming {
   /** Between two lines that say that it still waits. */
   tell: number;
 }
+
+/** With retries: whoever was about to write in a folder when it was moved aside does it while it is being removed. */
+const AWAY = { recursive: true, force: true, maxRetries: 5 };
+
 const TIMING: LockTiming = { beat: 5_000, stale: 60_000, poll: 250, quiet: 0, tell: 30_000 };
 
 const held = ownerSchema.extend({ token: z.string() });
@@ -153,7 +157,7 @@ async function putInPlace(dir: string, mine: Held): Promise<boolean> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     throw error;
   } finally {
-    await rm(aside, { recursive: true, force: true });
+    await rm(aside, AWAY);
   }
 }
 
@@ -223,12 +227,12 @@ async function takeAway(dir: string, dead: Held, mine: Held, watch: Watch): Prom
   }
   const owner = await readOwner(dir);
   if (owner?.token !== dead.token) {
-    await rm(claim, { recursive: true, force: true });
+    await rm(claim, AWAY);
     return false;
   }
   const grave = asideOf(dir);
   await rename(dir, grave);
-  await rm(grave, { recursive: true, force: true });
+  await rm(grave, AWAY);
   return true;
 }
 
@@ -266,7 +270,7 @@ async function release(dir: string, mine: Held): Promise<void> {
   if (owner?.token !== mine.token) return;
   const grave = asideOf(dir);
   await rename(dir, grave);
-  await rm(grave, { recursive: true, force: true });
+  await rm(grave, AWAY);
 }
 
 /** Move a folder to a place where there is none; whether there was none. */
