@@ -1,8 +1,9 @@
 import { cancelled } from '../errors.ts';
-import { SILENCE_MS, USER_AGENT, withConnection } from './connection.ts';
+import { SILENCE_MS } from './connection.ts';
 import { explain, Failure } from './faults.ts';
 import type { FetchOptions, FetchPolicy } from './fetch.ts';
 import { internet } from './network.ts';
+import { send } from './send.ts';
 import { parseTarget, showUrl } from './target.ts';
 import { TimeLimit } from './time-limit.ts';
 
@@ -43,19 +44,10 @@ export async function postJson(
     signal: limit.signal,
   };
   try {
-    const target = parseTarget(url, policy.allow);
-    const { pathname, search } = target.url;
-    await withConnection(target, context, async (client) => {
-      const { statusCode, body } = await client.request({
-        path: `${pathname}${search}`,
-        method: 'POST',
-        headers: { 'user-agent': USER_AGENT, 'content-type': 'application/json' },
-        body: json,
-        signal: limit.signal,
-      });
-      body.on('error', () => {}); // it is not read
-      if (statusCode < 200 || statusCode > 299) throw new Failure(`answered ${statusCode}`);
-    });
+    const headers = { 'content-type': 'application/json' };
+    const sent = { method: 'POST', headers, body: json } as const;
+    const status = await send(parseTarget(url, policy.allow), sent, context);
+    if (status < 200 || status > 299) throw new Failure(`answered ${status}`);
   } catch (error) {
     if (signal?.aborted) throw cancelled();
     throw explain(error, subjectOf(what, url));

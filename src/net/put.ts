@@ -1,9 +1,10 @@
 import { cancelled } from '../errors.ts';
 import { type AllowList, isInNetworks } from './allow.ts';
-import { SILENCE_MS, USER_AGENT, withConnection } from './connection.ts';
+import { SILENCE_MS } from './connection.ts';
 import { explain, Failure } from './faults.ts';
 import type { FetchOptions } from './fetch.ts';
 import { internet } from './network.ts';
+import { send } from './send.ts';
 import { parseTarget, Refusal, type Target } from './target.ts';
 import { TimeLimit } from './time-limit.ts';
 
@@ -52,21 +53,9 @@ export async function putBytes(
   using limit = new TimeLimit(timeoutMs, signal);
   const context = { allow, maxBytes: 0, network, silenceMs, ca, signal: limit.signal };
   try {
-    const target = parsePutTarget(url, allow);
-    const { pathname, search } = target.url;
-    return await withConnection(target, context, async (client) => {
-      const { statusCode, body } = await client.request({
-        path: `${pathname}${search}`,
-        method: 'PUT',
-        headers: { 'user-agent': USER_AGENT, ...headers },
-        body: bytes,
-        // It counts from the first byte that we send: the time for all of it has to do.
-        headersTimeout: 0,
-        signal: limit.signal,
-      });
-      body.on('error', () => {}); // it is not read
-      return statusCode;
-    });
+    // The time for all of it has to do for the headers, whose own counts from the first byte that we send.
+    const sent = { method: 'PUT', headers, body: bytes, headersTimeout: 0 } as const;
+    return await send(parsePutTarget(url, allow), sent, context);
   } catch (error) {
     if (signal?.aborted) throw cancelled();
     const fault = limit.isOver ? new Failure(`took longer than ${timeoutMs / 1000} s`) : error;
