@@ -23,15 +23,8 @@ export type Plane = keyof RunRequest['planes'];
 
 const PLANES: readonly Plane[] = ['float32', 'uint8', 'uint16', 'color', 'exr', 'uncertainty'];
 
-function ofEachPlane<T>(make: (plane: Plane) => T): Record<Plane, T> {
-  return {
-    float32: make('float32'),
-    uint8: make('uint8'),
-    uint16: make('uint16'),
-    color: make('color'),
-    exr: make('exr'),
-    uncertainty: make('uncertainty'),
-  };
+function byPlane<T>(values: readonly T[]): Record<Plane, T> {
+  return Object.fromEntries(PLANES.map((plane, i) => [plane, values[i]])) as Record<Plane, T>;
 }
 
 /**
@@ -237,21 +230,20 @@ export class Model {
     turn: Pick<TurnOptions, 'isAgain' | 'admit' | 'onDeath'>,
   ): Promise<DepthMap> {
     await using files = new AsyncDisposableStack();
-    const pathFor = (plane: Plane) =>
-      planes.has(plane) ? files.use(this.#scratch.file(plane)).path : null;
-    const wanted = ofEachPlane(pathFor);
+    const paths = PLANES.map((plane) =>
+      planes.has(plane) ? files.use(this.#scratch.file(plane)).path : null,
+    );
     const since = performance.now();
     const { result, ready, waitedMs } = await this.#pool.run(
-      { image: { path, width, height }, options, picture, planes: wanted },
+      { image: { path, width, height }, options, picture, planes: byPlane(paths) },
       { timeoutMs: this.#jobTimeoutMs, signal, ...turn },
     );
-    const written = await Promise.all(PLANES.map(async (plane) => await read(wanted[plane])));
+    const buffers = byPlane(await Promise.all(paths.map(read)));
     const timings_ms = {
       wait: waitedMs,
       ...result.timings_ms,
       model: performance.now() - since - waitedMs,
     };
-    const buffers = ofEachPlane((plane) => written[PLANES.indexOf(plane)] ?? Buffer.alloc(0));
     return { ...result, timings_ms, planes: buffers, by: ready };
   }
 
