@@ -1,6 +1,6 @@
 import { mapAhead, untilAborted } from '../ahead.ts';
 import { asLotusError, cancelled, type LotusError } from '../errors.ts';
-import type { Facts } from '../job/answer.ts';
+import { type Facts, failureOf, type ImageFailure } from '../job/answer.ts';
 import type { OutputFile } from '../job/formats.ts';
 import { inferImage } from '../job/run.ts';
 import type { JobOptions } from '../job/schema.ts';
@@ -13,7 +13,7 @@ import type { Session } from './session.ts';
 export type Row =
   | ({ input: string; ok: true; outputs: string[] } & Facts)
   | SkippedRow
-  | { input: string; ok: false; outputs: []; error: string; code: string; status: number };
+  | ({ input: string; ok: false; outputs: [] } & ImageFailure);
 
 /** Of an input whose maps are there from before. */
 interface SkippedRow {
@@ -141,8 +141,8 @@ export function skippedRow({ file, paths, polarity }: Done, { shown }: Destinati
 }
 
 /** The row of an input of which nothing was made. */
-export function failedRow(input: string, { message, code, status }: LotusError): Row {
-  return { input, ok: false, outputs: [], error: message, code, status };
+export function failedRow(input: string, error: LotusError): Row {
+  return { input, ok: false, outputs: [], ...failureOf(error) };
 }
 
 function show(row: Row, { json, destination, session: { terminal } }: Batch): void {

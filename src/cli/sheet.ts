@@ -1,9 +1,9 @@
 import { readFile, realpath } from 'node:fs/promises';
 import path from 'node:path';
-import { LotusError, messageOf, UsageError } from '../errors.ts';
+import { UsageError } from '../errors.ts';
 import { contactSheet, MAX_ROWS, type SheetRow } from '../image/contact-sheet.ts';
 import { encodePng } from '../image/encode.ts';
-import { writeWhole } from '../storage/files.ts';
+import { saveFile } from '../job/run.ts';
 import type { Row } from './batch.ts';
 import { SHEET_NAME } from './infer-options.ts';
 import type { OutputFolder } from './output-folder.ts';
@@ -55,7 +55,5 @@ export async function* sheetRows(rows: readonly Row[]): AsyncGenerator<SheetRow>
  */
 export async function saveSheet(file: string, rows: readonly Row[]): Promise<void> {
   const bytes = await encodePng({ ...(await contactSheet(sheetRows(rows))), channels: 3 });
-  await writeWhole(file, bytes).catch((error) => {
-    throw new LotusError('internal', `Cannot save ${file}: ${messageOf(error)}.`, { cause: error });
-  });
+  await saveFile({ path: file, bytes });
 }

@@ -190,7 +190,10 @@ async function saveOrWarn(
 }
 
 /** @throws LotusError `internal`, saying which and why. */
-export async function saveFile({ path: file, bytes }: OutputFile): Promise<void> {
+export async function saveFile({
+  path: file,
+  bytes,
+}: Pick<OutputFile, 'path' | 'bytes'>): Promise<void> {
   await writeWhole(file, bytes).catch((error) => {
     throw new LotusError(
       'internal',
